@@ -1,0 +1,264 @@
+"""SQL of the queue: the row is the truth and the only lease.
+
+A claim locks its key's turn first, so that the key's limit is counted by one claimer at a time,
+and takes the key whose last turn is longest ago. Every later change names the epoch of its claim:
+a runner that lost its lease changes nothing.
+"""
+
+from collections.abc import Sequence
+
+import psycopg
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from rdev.adapters.postgres.commands import command_of
+from rdev.domain.commands import Claim, Command, Ending, Priority
+
+# Walks the distinct keys that wait by one index probe each, however long the queue is.
+_NEXT_KEY = """
+with recursive waiting (key_id) as (
+    (select key_id from commands where status = 'queued' and priority = %(priority)s
+     order by key_id limit 1)
+    union all
+    select (select c.key_id from commands c where c.status = 'queued'
+            and c.priority = %(priority)s and c.key_id > w.key_id order by c.key_id limit 1)
+    from waiting w where w.key_id is not null
+)
+select t.key_id, coalesce(k.max_concurrent, %(max_concurrent)s) as max_concurrent
+from waiting w
+join queue_turns t on t.key_id = w.key_id
+join keys k on k.id = w.key_id
+where (select count(*) from commands r where r.key_id = w.key_id and r.status = 'running')
+        < coalesce(k.max_concurrent, %(max_concurrent)s)
+    and exists (select from commands c where c.status = 'queued' and c.priority = %(priority)s
+        and c.key_id = w.key_id and c.not_before <= now())
+order by t.last_turn_at
+limit 1
+for update of t
+"""
+
+_TAKE = """
+with turn as (
+    update queue_turns set last_turn_at = clock_timestamp() where key_id = %(key_id)s
+)
+update commands set status = 'running', epoch = epoch + 1, runner = %(runner)s,
+    lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+where id = (
+    select id from commands where status = 'queued' and priority = %(priority)s
+        and key_id = %(key_id)s and not_before <= now()
+    order by id limit 1 for update skip locked
+) and (select count(*) from commands r where r.key_id = %(key_id)s and r.status = 'running')
+    < %(max_concurrent)s
+returning *, 0.0::float as running_s
+"""
+
+
+class QueueRows:
+    def __init__(self, connection: psycopg.Connection[DictRow]) -> None:
+        self._sql = connection
+
+    def claim(
+        self, priority: Priority, *, runner: str, lease_s: float, max_concurrent: int
+    ) -> Claim | None:
+        """The fairest command of this priority that may run now, or None.
+
+        Turns that another claimer holds are passed over first and waited for only if nothing
+        else is there: skipping them for good could leave a command waiting beside a free slot.
+        """
+        parameters = {"priority": priority, "max_concurrent": max_concurrent}
+        turn = (
+            self._sql.execute(_NEXT_KEY + "skip locked", parameters).fetchone()
+            or self._sql.execute(_NEXT_KEY, parameters).fetchone()
+        )
+        if turn is None:
+            return None
+        row = self._sql.execute(
+            _TAKE,
+            {
+                "priority": priority,
+                "key_id": turn["key_id"],
+                "max_concurrent": turn["max_concurrent"],
+                "runner": runner,
+                "lease_s": lease_s,
+            },
+        ).fetchone()
+        return _claim(row) if row else None
+
+    def overdue(self, older_than_s: float) -> list[Priority]:
+        """The priorities below high in which a command has waited for longer than this."""
+        rows = self._sql.execute(
+            """
+            select p.priority from (values ('low'), ('normal')) p (priority)
+            where (select min(c.queued_at) from (
+                select queued_at from commands where status = 'queued'
+                    and priority = p.priority and not_before <= now() order by id limit 1
+            ) c) < now() - make_interval(secs => %s)
+            """,
+            (older_than_s,),
+        )
+        return [Priority(row["priority"]) for row in rows]
+
+    def take_over(self, *, runner: str, lease_s: float, limit: int) -> list[Claim]:
+        """Claim commands whose lease is really over."""
+        rows = self._sql.execute(
+            """
+            update commands set epoch = epoch + 1, runner = %(runner)s,
+                lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+            where id in (
+                select id from commands where status = 'running' and lease_until < now()
+                order by lease_until limit %(limit)s for update skip locked
+            )
+            returning *, coalesce(extract(epoch from clock_timestamp() - started_at), 0)::float
+                as running_s
+            """,
+            {"runner": runner, "lease_s": lease_s, "limit": limit},
+        )
+        return [_claim(row) for row in rows]
+
+    def renew(self, held: Sequence[tuple[str, int]], *, lease_s: float) -> dict[str, bool]:
+        """Renew what is still held. Command id -> whether its cancel was asked for; a command
+        that is missing in the answer belongs to somebody else now."""
+        rows = self._sql.execute(
+            """
+            update commands c
+            set lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+            from unnest(%(ids)s::text[], %(epochs)s::bigint[]) held (id, epoch)
+            where c.id = held.id and c.epoch = held.epoch and c.status = 'running'
+            returning c.id, c.cancel_requested_at is not null as cancel
+            """,
+            {
+                "lease_s": lease_s,
+                "ids": [command_id for command_id, _ in held],
+                "epochs": [epoch for _, epoch in held],
+            },
+        )
+        return {row["id"]: row["cancel"] for row in rows}
+
+    def release(self, held: Sequence[tuple[str, int]]) -> None:
+        """Give leases back, so that another runner need not wait for their end."""
+        self._sql.execute(
+            """
+            update commands c set lease_until = '-infinity'
+            from unnest(%(ids)s::text[], %(epochs)s::bigint[]) held (id, epoch)
+            where c.id = held.id and c.epoch = held.epoch and c.status = 'running'
+            """,
+            {"ids": [i for i, _ in held], "epochs": [e for _, e in held]},
+        )
+
+    def started(self, command_id: str, epoch: int) -> bool:
+        """Record the start. Not worth an fsync: the workspace's own files say the same."""
+        self._sql.execute("set local synchronous_commit = off")
+        done = self._sql.execute(
+            """
+            update commands set started_at = coalesce(started_at, clock_timestamp())
+            where id = %s and epoch = %s and status = 'running'
+            """,
+            (command_id, epoch),
+        )
+        return done.rowcount == 1
+
+    def requeue(self, command_id: str, epoch: int, *, delay_s: float) -> int | None:
+        """Put back what could not be started. How often that has happened; None: lease lost."""
+        row = self._sql.execute(
+            """
+            update commands set status = 'queued', failures = failures + 1, lease_until = null,
+                not_before = clock_timestamp() + make_interval(secs => %s)
+            where id = %s and epoch = %s and status = 'running' and started_at is null
+            returning failures
+            """,
+            (delay_s, command_id, epoch),
+        ).fetchone()
+        return int(row["failures"]) if row else None
+
+    def finish(self, command_id: str, epoch: int, ending: Ending) -> Command | None:
+        """Close the record. None where the lease is lost or the record is closed already."""
+        row = self._sql.execute(
+            """
+            update commands set status = %(status)s, exit_code = %(exit_code)s,
+                signal = %(signal)s, reason = %(reason)s, truncated = %(truncated)s,
+                stdout_bytes = %(stdout_bytes)s, stderr_bytes = %(stderr_bytes)s,
+                stdout_sha256 = %(stdout_sha256)s, stderr_sha256 = %(stderr_sha256)s,
+                usage = %(usage)s, finished_at = clock_timestamp(), lease_until = null,
+                started_at = case when %(ran)s then coalesce(started_at, clock_timestamp()) end,
+                env = '{}', stdin = ''
+            where id = %(id)s and epoch = %(epoch)s and status = 'running'
+            returning *
+            """,
+            {
+                "id": command_id,
+                "epoch": epoch,
+                "status": ending.status,
+                "exit_code": ending.exit_code,
+                "signal": ending.signal,
+                "reason": ending.reason,
+                "truncated": ending.truncated,
+                "stdout_bytes": ending.output.stdout,
+                "stderr_bytes": ending.output.stderr,
+                "stdout_sha256": ending.stdout_sha256,
+                "stderr_sha256": ending.stderr_sha256,
+                "usage": Jsonb(dict(ending.usage)),
+                "ran": ending.ran,
+            },
+        ).fetchone()
+        return command_of(row) if row else None
+
+    def expire_waiting(self) -> list[Command]:
+        """Fail what has waited for longer than its `queue_timeout_s`."""
+        rows = self._sql.execute(
+            """
+            update commands set status = 'failed', reason = 'queue_timeout',
+                finished_at = clock_timestamp(), epoch = epoch + 1, env = '{}', stdin = ''
+            where status = 'queued' and queue_timeout_s is not null
+                and queued_at + make_interval(secs => queue_timeout_s) < now()
+            returning *
+            """
+        )
+        return [command_of(row) for row in rows]
+
+    def unannounced(self, *, older_than_s: float, limit: int) -> list[Command]:
+        """Closed records whose `command.finished` was not published, as far as is known."""
+        rows = self._sql.execute(
+            """
+            select * from commands where not announced and status not in ('queued', 'running')
+                and finished_at < now() - make_interval(secs => %s)
+            order by finished_at limit %s
+            """,
+            (older_than_s, limit),
+        )
+        return [command_of(row) for row in rows]
+
+    def mark_announced(self, command_id: str) -> None:
+        self._sql.execute("set local synchronous_commit = off")
+        self._sql.execute("update commands set announced = true where id = %s", (command_id,))
+
+    def forget_requests(self) -> None:
+        """Drop Idempotency-Keys that are older than 24 h."""
+        self._sql.execute(
+            "delete from idempotency_keys where created_at < now() - interval '24 hours'"
+        )
+
+    def depth(self) -> list[dict[str, object]]:
+        """By priority: how many wait, since how many seconds the oldest, how many run."""
+        rows = self._sql.execute(
+            """
+            select p.priority,
+                count(c.id) filter (where c.status = 'queued') as waiting,
+                coalesce(extract(epoch from now() - min(c.queued_at)
+                    filter (where c.status = 'queued')), 0)::float as oldest_s,
+                count(c.id) filter (where c.status = 'running') as running
+            from (values (1, 'high'), (2, 'normal'), (3, 'low')) p (n, priority)
+            left join commands c on c.priority = p.priority and c.status in ('queued', 'running')
+            group by p.n, p.priority order by p.n
+            """
+        )
+        return [dict(row) for row in rows]
+
+
+def _claim(row: DictRow) -> Claim:
+    return Claim(
+        command=command_of(row),
+        env=row["env"],
+        stdin=bytes(row["stdin"]),
+        failures=row["failures"],
+        running_s=row["running_s"],
+    )

@@ -1,0 +1,66 @@
+"""Clients of Redis. Nothing is retried behind our back: a repeated XADD is a second entry.
+
+redis-py's own defaults (a socket timeout of 5 s, ten retries) make a blocking read hang for a
+minute and then raise; so blocking reads get a client of their own.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from rdev.errors import StoreUnavailable
+
+
+def connect(url: str, *, timeout_s: float = 5.0, max_connections: int = 32) -> redis.Redis:
+    """A client for short calls. Each ends within `timeout_s`; one that fails is not repeated.
+
+    With all connections in use a call waits for one, `timeout_s` at most. Connects lazily."""
+    pool = redis.BlockingConnectionPool.from_url(
+        url,
+        max_connections=max_connections,
+        timeout=timeout_s,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        health_check_interval=30,
+        **_options(url),
+    )
+    return redis.Redis(connection_pool=pool)
+
+
+def connect_blocking(url: str, *, block_s: float, margin_s: float = 5.0) -> redis.Redis:
+    """A client for reads that block up to `block_s`, one at a time: its socket's timeout lies
+    `margin_s` above, so that only a dead connection ever meets it."""
+    pool = redis.ConnectionPool.from_url(
+        url,
+        max_connections=2,
+        socket_timeout=block_s + margin_s,
+        socket_connect_timeout=margin_s,
+        **_options(url),
+    )
+    return redis.Redis(connection_pool=pool)
+
+
+def _options(url: str) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_error": [],
+        "protocol": 2,
+        "driver_info": None,  # spares each new connection two round trips
+    }
+    if not url.startswith("unix:"):  # redis-py's Unix connection takes no such argument
+        options["socket_keepalive"] = True
+    return options
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Whatever redis-py raises becomes StoreUnavailable: the caller's next step is the same."""
+    try:
+        yield
+    except RedisError as exc:
+        raise StoreUnavailable("Redis does not answer. Try again after `Retry-After`.") from exc

@@ -1,0 +1,89 @@
+"""Tickets say that something waits; doorbells, that a running command is to be looked at.
+
+Neither carries anything that matters: the row is the truth. A lost one costs the time to the next
+sweep. All keys share one slot, since one call reads them all.
+"""
+
+from typing import Any
+
+import redis
+
+from rdev.adapters.redis.connect import translated
+from rdev.domain.commands import Priority
+
+GROUP = "runners"
+_TICKETS = {priority: f"rdev:{{queue}}:{priority}" for priority in Priority}
+_DOORBELL = "rdev:{queue}:doorbell"
+_KEPT = 10_000
+
+
+class Tickets:
+    """`client` answers at once; `blocking` may wait, and is never retried. Both are redis-py's,
+    with RESP2: its annotations cannot tell the protocols' shapes apart, hence Any."""
+
+    def __init__(self, client: Any, blocking: Any) -> None:
+        self._client = client
+        self._blocking = blocking
+
+    def offer(self, priority: Priority, command_id: str) -> None:
+        """Wake a runner."""
+        with translated():
+            self._client.xadd(_TICKETS[priority], {"id": command_id}, maxlen=_KEPT)
+
+    def take(self, consumer: str, timeout_s: float) -> bool:
+        """Wait for a ticket, and take up to ten. True if there was one."""
+        streams = dict.fromkeys(_TICKETS.values(), ">")
+        with translated():
+            try:
+                found = self._blocking.xreadgroup(
+                    GROUP, consumer, streams, count=10, block=max(1, int(timeout_s * 1000))
+                )
+            except redis.ResponseError as exc:
+                if "NOGROUP" not in str(exc):
+                    raise
+                self._create_groups()
+                return False
+            for name, entries in found or []:
+                ids = [entry_id for entry_id, _ in entries]
+                with self._client.pipeline(transaction=True) as both:
+                    both.xack(name, GROUP, *ids)
+                    both.xdel(name, *ids)
+                    both.execute()
+        return bool(found)
+
+    def forget_consumer(self, consumer: str) -> None:
+        with translated():
+            for name in _TICKETS.values():
+                self._client.xgroup_delconsumer(name, GROUP, consumer)
+
+    def ring(self, command_id: str) -> None:
+        """Have whoever runs this command look at its row."""
+        with translated():
+            self._client.xadd(_DOORBELL, {"id": command_id}, maxlen=1000)
+
+    def rung(self, after: str, timeout_s: float) -> tuple[str, list[str]]:
+        """Wait for rings after `after` (`$` at first): where to go on, and the commands' ids."""
+        with translated():
+            if after == "$":
+                last = self._client.xrevrange(_DOORBELL, count=1)
+                after = _text(last[0][0]) if last else "0-0"
+            found = self._blocking.xread(
+                {_DOORBELL: after}, count=1000, block=max(1, int(timeout_s * 1000))
+            )
+        if not found:
+            return after, []
+        entries = found[0][1]
+        return _text(entries[-1][0]), [_text(fields[b"id"]) for _, fields in entries]
+
+    def _create_groups(self) -> None:
+        for name in _TICKETS.values():
+            try:
+                self._client.xgroup_create(name, GROUP, id="0", mkstream=True)
+            except redis.ResponseError as exc:
+                if "BUSYGROUP" not in str(exc):
+                    raise
+
+
+def _text(value: bytes) -> str:
+    return value.decode()
+

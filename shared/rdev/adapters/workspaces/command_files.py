@@ -1,0 +1,120 @@
+"""One command's directory and start token: preparing it, and reading what is in it."""
+
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rdev.adapters.workspaces import start_token
+from rdev.adapters.workspaces.start_token import StartToken
+from rdev.domain.commands import Exit
+
+TOKENS = ".tokens"
+PREPARING = ".new."
+REMOVING = ".old."
+
+_FILES = {"stdout": "out", "stderr": "err"}
+
+
+@dataclass(frozen=True, slots=True)
+class CommandFiles:
+    """Where one command's files lie. The names in the directory are supervisor.sh's."""
+
+    project: Path
+    """The project's folder for command files."""
+    command_id: str
+
+    @property
+    def directory(self) -> Path:
+        return self.project / self.command_id
+
+    @property
+    def token_path(self) -> Path:
+        return self.project / TOKENS / self.command_id
+
+    def token(self) -> StartToken | None:
+        return start_token.read(self.token_path, self.directory)
+
+    def has(self, name: str) -> bool:
+        return (self.directory / name).exists()
+
+    def prepare(self, script: bytes, stdin: bytes) -> None:
+        """Put the directory in place, whole or not at all. There already: it stays as it is."""
+        if self.directory.exists():
+            return
+        (self.project / TOKENS).mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = self.project / f"{PREPARING}{self.command_id}.{os.urandom(4).hex()}"
+        new.mkdir(mode=0o700)
+        try:
+            _write(new / "launch", script)
+            if stdin:
+                _write(new / "stdin", stdin)
+            for name in _FILES.values():
+                _write(new / name, b"")
+            new.rename(self.directory)
+        except OSError:
+            shutil.rmtree(new, ignore_errors=True)
+            if not self.directory.exists():  # nobody else was faster
+                raise
+
+    def exit(self) -> Exit | None:
+        """The leader's status; None while there is none, and where nothing was run."""
+        try:
+            text = (self.directory / "exit").read_text()
+        except FileNotFoundError:
+            return None
+        # One write of a few bytes; without its newline it has not happened yet.
+        return Exit(int(text)) if text.endswith("\n") else None
+
+    def refusal(self) -> tuple[str, str] | None:
+        try:
+            text = (self.directory / "refused").read_text(errors="replace")
+        except FileNotFoundError:
+            return None
+        reason, _, message = text.removesuffix("\n").partition("\n")
+        return reason, message
+
+    def ended(self) -> bool:
+        """The leader ended, or declined to begin."""
+        return self.exit() is not None or self.has("refused")
+
+    def finish(self) -> None:
+        """What the supervisor would have done had it lived: say that all is over."""
+        with suppress(FileNotFoundError):
+            (self.directory / "done").touch(mode=0o600)
+
+    def read(self, stream: str, offset: int, max_bytes: int) -> bytes:
+        try:
+            fd = os.open(self.directory / _FILES[stream], os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return b""
+        try:
+            return os.pread(fd, max_bytes, offset)
+        finally:
+            os.close(fd)
+
+    def remove_if_superseded(self) -> bool:
+        """Remove the directory if the token was taken, and not from within it: the command ran
+        to its end and was cleaned up while we prepared it a second time. True: it was."""
+        token = self.token()
+        if token is None:
+            return False
+        if not any(self.directory.glob("by:*")):
+            self.remove()
+        return True
+
+    def remove(self) -> None:
+        """Remove the directory; it is gone for others at once. Twice is no error."""
+        old = self.project / f"{REMOVING}{self.command_id}.{os.urandom(4).hex()}"
+        try:
+            self.directory.rename(old)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)

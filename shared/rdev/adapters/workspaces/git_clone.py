@@ -1,0 +1,51 @@
+"""Filling a new workspace from a git repository."""
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from rdev.adapters.workspaces.launch_file import DEFAULT_PATH
+from rdev.errors import InvalidRequest, WorkspaceUnavailable
+
+
+def clone(url: str, into: Path, *, protocols: Sequence[str], timeout_s: float) -> None:
+    """Clone `url` into the folder `into`, which must not exist. Never asks for a password, and
+    speaks no protocol but those (`ext::` would run a program of the URL's choice).
+
+    Raises InvalidRequest where git refuses, WorkspaceUnavailable where it cannot be run or
+    takes too long. `into` may be left half filled."""
+    if "\0" in url or not url or url.startswith("-"):
+        raise InvalidRequest.field("git_url", "not a URL that git can clone")
+    try:
+        done = subprocess.run(  # noqa: S603 - argv only; the URL comes after `--`
+            ["git", "clone", "--quiet", "--", url, os.fspath(into)],  # noqa: S607
+            env=_environment(protocols),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=timeout_s,
+            start_new_session=True,
+            check=False,
+        )
+    except FileNotFoundError as exc:
+        raise WorkspaceUnavailable("git is not installed; install it") from exc
+    except subprocess.TimeoutExpired as exc:
+        raise WorkspaceUnavailable(f"git clone took longer than {timeout_s:g} s") from exc
+    if done.returncode != 0:
+        # A URL may carry a password, and the message goes to the log.
+        said = done.stderr.decode(errors="replace").replace(url, "<git_url>").strip()
+        last = said.splitlines()[-1] if said else f"git clone exited with {done.returncode}"
+        raise InvalidRequest.field("git_url", last[:300])
+
+
+def _environment(protocols: Sequence[str]) -> dict[str, str]:
+    return {
+        "PATH": DEFAULT_PATH,
+        "LANG": "C.UTF-8",
+        "GIT_ALLOW_PROTOCOL": ":".join(protocols),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
+    }

@@ -1,0 +1,77 @@
+"""The start token: the file whose exclusive creation decides who starts a command, if anybody.
+
+It holds who took it (a Taker, written by the supervisor's leader) or `cancelled`. It outlives
+the command's directory, so that a runner that slept through it all starts nothing.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from rdev.adapters.workspaces.processes import Process
+
+_CANCELLED = "cancelled"
+_TAKER_FIELDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Taker:
+    """A leader that took the token, its supervisor, and the boot of the machine they lived in."""
+
+    leader: Process
+    supervisor: Process
+    boot: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Taker | None":
+        fields = text.strip().split(":")
+        if len(fields) != _TAKER_FIELDS or not all(field.isdigit() for field in fields[:4]):
+            return None
+        pid, start, supervisor_pid, supervisor_start = map(int, fields[:4])
+        return cls(Process(pid, start), Process(supervisor_pid, supervisor_start), fields[4])
+
+
+@dataclass(frozen=True, slots=True)
+class StartToken:
+    """A token as it lies there. More than one taker: one of them took it and was interrupted
+    before it could say so (see `lead` in supervisor.sh)."""
+
+    cancelled: bool
+    takers: tuple[Taker, ...] = ()
+
+    @property
+    def leader(self) -> Process | None:
+        return self.takers[0].leader if len(self.takers) == 1 else None
+
+
+def read(token: Path, directory: Path) -> StartToken | None:
+    """The token, or None where nobody has taken it."""
+    try:
+        text = token.read_text()
+    except FileNotFoundError:
+        return None
+    if text.strip() == _CANCELLED:
+        return StartToken(cancelled=True)
+    taker = Taker.parse(text) if text.endswith("\n") else None
+    if taker is not None:
+        return StartToken(cancelled=False, takers=(taker,))
+    return StartToken(cancelled=False, takers=_candidates(directory))
+
+
+def plant(token: Path) -> bool:
+    """Take the token so that nothing ever starts. True also if that was done before; False if a
+    leader was faster."""
+    mine = token.with_name(f".{token.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    mine.write_text(f"{_CANCELLED}\n")
+    try:
+        os.link(mine, token)  # unlike a rename, fails where there is one
+    except FileExistsError:
+        return token.read_text().strip() == _CANCELLED
+    finally:
+        mine.unlink()
+    return True
+
+
+def _candidates(directory: Path) -> tuple[Taker, ...]:
+    takers = (Taker.parse(path.name.removeprefix("by:")) for path in directory.glob("by:*"))
+    return tuple(taker for taker in takers if taker is not None)

@@ -1,0 +1,219 @@
+# Starts one command at most once, and sees it to its end with nobody attached.
+#
+#   sh supervisor.sh DIRECTORY TOKEN ROOT DRAIN_CS      (DRAIN_CS: hundredths of a second)
+#
+# POSIX sh (dash, bash, busybox ash) with grep, sleep, setsid, sync, mv and rm. The same script runs
+# in a folder and in a pod, so whatever must hold is written here. Call it with an environment
+# of PATH alone (`env -i PATH=...`): what it has, the command inherits.
+#
+# In DIRECTORY it finds `launch` (see launch_file.py) and perhaps `stdin`, and leaves
+#   out, err    what the command wrote
+#   by:TAKER    empty; one a leader that reached for the token (see lead)
+#   refused     reason and message, where the leader declined: then nothing was run
+#   exit        the leader's status and a newline, at once after its end
+#   done        empty; nothing of the command is alive, out and err are final
+#   synced      empty; out, err and exit are on the disk too, so they outlive a power cut
+# TOKEN holds TAKER, `<leader pid>:<its start>:<supervisor pid>:<its start>:<boot id>`, with
+# start as in field 22 of /proc/PID/stat; whoever creates it owns the command.
+#
+# Forks are what costs here. Up to the command's first byte there is one; that is why the token
+# is a noclobber redirection (O_CREAT|O_EXCL) and not an `ln` or a `mkdir`.
+
+dir=$1 token=$2 root=$3 drain=$4
+id=${dir##*/}
+umask 022
+# From here on a stranger who makes a directory of the same name gets nothing from us.
+cd -- "$dir" || exit 1
+[ -e "$token" ] && exit 0
+# Caught, not ignored: a caught signal is at its default again in what we start.
+trap : HUP INT TERM
+
+# Sets pid and start to those of the process that runs this: $$ is not a subshell's.
+identify() {
+    read -r stat </proc/self/stat
+    pid=${stat%% *}
+    # shellcheck disable=SC2086  # to be split; the program's name, with its ")", is cut off
+    set -- ${stat##*) }
+    start=${20}
+}
+
+# Hundredths of a second since boot.
+clock() {
+    read -r now _ </proc/uptime
+    now=${now%.*}${now#*.}
+}
+
+# Creates the file $1 holding $2. A full disk is waited for: the end of a command must not get
+# lost over it. Gives up when the directory is gone.
+put() {
+    until echo "$2" >"$1"; do
+        [ -d "$dir" ] || exit 1
+        sleep 1
+    done
+}
+
+# Sets found to where the program $1 lies on the path $2.
+locate() {
+    found=
+    IFS=:
+    set -f
+    for place in $2; do
+        if [ -f "${place:-.}/$1" ] && [ -x "${place:-.}/$1" ]; then
+            found=${place:-.}/$1
+            break
+        fi
+    done
+    set +f
+    unset IFS
+    [ -n "$found" ]
+}
+
+refuse() {
+    printf '%s\n%s\n' "$1" "$2" >"$dir/refused.new" && mv "$dir/refused.new" "$dir/refused"
+    exit 127
+}
+
+# For launch: go to $1 below the workspace, wherever symlinks lead.
+enter() {
+    cd -P -- "$root" || refuse cwd_not_found "the workspace's folder is missing"
+    top=${PWD%/}
+    case $1 in
+    /*) cd -P -- "$1" ;;
+    *) cd -P -- "./$1" ;;
+    esac || refuse cwd_not_found "$1: no such folder in this workspace"
+    case $PWD/ in
+    "$top"/*) ;;
+    *) refuse cwd_outside_workspace "$1: outside this workspace" ;;
+    esac
+    unset OLDPWD SHLVL
+}
+
+# For launch: see that $1 can be found on the path $2, the command's.
+program() {
+    case $1 in
+    */*) return ;;
+    esac
+    locate "$1" "$2" ||
+        refuse program_not_found "$1: not found in this workspace; install it there or set PATH"
+}
+
+# Becomes the command. Nothing of the caller's is read before the token is ours. Between the
+# token's creation and its content a kill -9 leaves it empty: then by:TAKER tells who may have
+# taken it.
+lead() {
+    identify
+    me=$pid:$start:$supervisor:$boot
+    : >"by:$me"
+    took=
+    taker=
+    set -C
+    { took=yes && echo "$me" >&5; } 5>"$token"
+    set +C
+    [ -n "$took" ] || exit 0
+    read -r taker <"$token"
+    if [ "$taker" != "$me" ]; then # a full disk; nothing has begun, so another may try later
+        rm -f "$token"
+        exit 1
+    fi
+    [ -n "$setsid" ] || refuse setsid_not_found "setsid: not found; install util-linux or busybox"
+    set -- "$setsid"
+    . "$dir/launch"
+}
+
+# Whether anything of the command is alive; sets alive to the pids that carry its id. $@: where
+# to look. Zombies carry nothing.
+look() {
+    alive=
+    [ $# -eq 0 ] || alive=$(grep -lszxF -e "RDEV_COMMAND_ID=$id" "$@")
+    [ -n "$alive" ] || { kill -0 "-$leader" 2>/dev/null && in_group; }
+}
+
+# Whether the leader's process group has a member that is no zombie: where nobody reaps orphans
+# (a pod whose PID 1 does not), zombies keep the group in being for ever.
+in_group() {
+    for place in /proc/[0-9]*/stat; do
+        read -r stat <"$place" || continue
+        # shellcheck disable=SC2086  # state, parent, group
+        set -- ${stat##*) }
+        case $3:$1 in
+        "$leader":[ZX]) ;;
+        "$leader":*) return 0 ;;
+        esac
+    done
+    return 1
+}
+
+# The same, for right after the leader's end. Pids are handed out upwards and wrap around at
+# 32768 or more: what a leader of the last second begot has a higher pid, unless the last pid
+# handed out is below the leader's. Mostly there is none, and nothing to fork for.
+look_quickly() {
+    clock
+    read -r _ _ _ _ last </proc/loadavg
+    if [ $((now - begun)) -ge 100 ] || [ "$last" -lt "$leader" ]; then
+        look /proc/[0-9]*/environ
+        return
+    fi
+    set --
+    for place in /proc/[0-9]*; do
+        [ "${place#/proc/}" -le "$leader" ] || set -- "$@" "$place/environ"
+    done
+    look "$@"
+}
+
+pause() {
+    sleep "$1" 2>/dev/null || sleep 1 # POSIX knows whole seconds only
+}
+
+# Lets what the leader left behind go on for DRAIN_CS, then kills it, also what called setsid.
+# What cannot be killed (stuck in the kernel) is given up after some seconds.
+end_descendants() {
+    look_quickly || return 0
+    clock
+    deadline=$((now + drain))
+    while [ "$now" -lt "$deadline" ]; do
+        pause 0.02
+        look /proc/[0-9]*/environ || return 0
+        clock
+    done
+    rounds=0
+    while [ $rounds -lt 200 ]; do
+        for place in $alive; do
+            place=${place#/proc/}
+            kill -KILL "${place%/environ}"
+        done
+        kill -KILL "-$leader"
+        pause 0.02
+        look /proc/[0-9]*/environ || return 0
+        rounds=$((rounds + 1))
+    done
+}
+
+identify
+supervisor=$pid:$start
+boot=
+read -r boot </proc/sys/kernel/random/boot_id
+locate setsid "$PATH"
+setsid=$found
+clock
+begun=$now
+
+# In the foreground: what a script starts with & has INT and QUIT ignored for good.
+if [ -e stdin ]; then
+    (lead) <stdin 3>>out 4>>err
+else
+    (lead) </dev/null 3>>out 4>>err
+fi
+status=$?
+
+taker=
+read -r taker <"$token"
+case $taker in
+*:"$supervisor:$boot") ;;
+*) exit 0 ;; # another one's; not ours to touch
+esac
+leader=${taker%%:*}
+[ -e refused ] || put exit "$status"
+end_descendants 2>/dev/null
+put done ""
+# Last, when nobody waits for it any more.
+[ -e done ] && sync out err exit 2>/dev/null && : >synced

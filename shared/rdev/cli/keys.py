@@ -1,0 +1,96 @@
+"""`rdev keys`: create, list, revoke."""
+
+from typing import Annotated
+
+import typer
+
+from rdev.cli import options, show
+from rdev.cli.connection import connected
+from rdev.cli.terminal import complain
+
+keys = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+
+Scopes = Annotated[
+    list[str],
+    typer.Option("--scope", "-s", help="What it may do, such as projects:read. Repeat."),
+]
+Projects = Annotated[
+    list[str] | None,
+    typer.Option("--project", "-p", help="Bind it to a project (or a glob). Repeat."),
+]
+RateLimit = Annotated[int | None, typer.Option(min=1, help="Requests a second.")]
+MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Commands running at once.")]
+ExpiresAt = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Such as 2030-01-01T00:00:00Z.")
+]
+
+
+@keys.command("create")
+def create(
+    name: str,
+    *,
+    scope: Scopes,
+    project: Projects = None,
+    rate_limit: RateLimit = None,
+    max_concurrent: MaxConcurrent = None,
+    expires_at: ExpiresAt = None,
+    as_json: options.AsJson = False,
+    server: options.Server = None,
+    key_file: options.KeyFile = None,
+) -> None:
+    """Create a key. It is printed once, alone on stdout, and can never be had again."""
+    from rdev.client import KeyBody
+
+    body: KeyBody = {}
+    if project:
+        body["projects"] = project
+    if rate_limit is not None:
+        body["rate_limit"] = rate_limit
+    if max_concurrent is not None:
+        body["max_concurrent"] = max_concurrent
+    if expires_at is not None:
+        body["expires_at"] = expires_at
+    with connected(server, key_file) as client:
+        created = client.create_key(name, scope, **body)
+    if as_json:
+        show.as_json(created.raw)
+        return
+    complain(f"created {created.id}; keep the key, it is shown only now")
+    print(created.secret)
+
+
+@keys.command("list")
+def list_keys(
+    *,
+    as_json: options.AsJson = False,
+    server: options.Server = None,
+    key_file: options.KeyFile = None,
+) -> None:
+    """Every key, without its secret."""
+    with connected(server, key_file) as client:
+        found = client.keys()
+    if as_json:
+        show.as_json([key.raw for key in found])
+        return
+    show.table(
+        ("KEY", "NAME", "SCOPES", "CREATED", "LAST USED", "REVOKED"),
+        [
+            (k.id, k.name, " ".join(k.scopes), k.created_at, k.last_used_at, k.revoked_at)
+            for k in found
+        ],
+    )
+
+
+@keys.command("revoke")
+def revoke(
+    key_id: str,
+    *,
+    as_json: options.AsJson = False,
+    server: options.Server = None,
+    key_file: options.KeyFile = None,
+) -> None:
+    """Revoke a key, from its next request on. Twice is no error."""
+    with connected(server, key_file) as client:
+        client.revoke_key(key_id)
+    if as_json:
+        show.as_json({"id": key_id, "revoked": True})

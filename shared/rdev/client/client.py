@@ -1,0 +1,181 @@
+"""The Python client: rdev's API as methods. Synchronous; safe to share between threads."""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, Unpack
+from urllib.parse import quote
+
+from rdev.client import output as _output
+from rdev.client import streams
+from rdev.client.events import Event
+from rdev.client.records import Command, CommandBody, Key, KeyBody, Project
+from rdev.client.transport import Patience, Transport
+
+
+class Client:
+    """One server, as one key sees it.
+
+    Every method raises only ClientError and its children. What can be repeated without harm is
+    repeated for a while where the server or the network fails; what cannot, is not.
+    """
+
+    def __init__(self, base_url: str, api_key: str, *, patience: Patience | None = None) -> None:
+        self._transport = Transport(base_url, api_key, patience or Patience())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self.base_url!r})"
+
+    @property
+    def base_url(self) -> str:
+        return self._transport.base_url
+
+    def close(self) -> None:
+        """Close the connections. A client that was closed is done."""
+        self._transport.close()
+
+    def projects(self) -> list[Project]:
+        """All projects that the key may see."""
+        return [Project.parse(raw) for raw in self._pages("/projects", {})]
+
+    def project(self, project: str) -> Project:
+        return Project.parse(self._get(_path("projects", project)))
+
+    def create_project(
+        self, project: str, git_url: str | None = None, env: Mapping[str, str] | None = None
+    ) -> Project:
+        body = _given({"id": project, "git_url": git_url, "env": env})
+        return Project.parse(self._call("POST", "/projects", body=body, repeatable=False))
+
+    def delete_project(self, project: str) -> None:
+        """Delete a project, its workspace and all its files."""
+        self._call("DELETE", _path("projects", project), repeatable=False)
+
+    def keys(self) -> list[Key]:
+        return [Key.parse(raw) for raw in self._pages("/keys", {})]
+
+    def create_key(self, name: str, scopes: Sequence[str], **more: Unpack[KeyBody]) -> Key:
+        """A new key. Its `secret` is in this answer and can never be had again."""
+        body = {"name": name, "scopes": list(scopes), **more}
+        return Key.parse(self._call("POST", "/keys", body=body, repeatable=False))
+
+    def revoke_key(self, key_id: str) -> None:
+        """Revoke a key. It is refused from the next request on."""
+        self._call("DELETE", _path("keys", key_id), repeatable=True)
+
+    def submit(
+        self,
+        project: str,
+        kind: str,
+        *,
+        idempotency_key: str | None = None,
+        **body: Unpack[CommandBody],
+    ) -> Command:
+        """Queue a command of a kind (shell, git, claude) and return at once.
+
+        The command starts once, however often the request had to be sent: each submit carries an
+        idempotency key. Give your own to have that hold across processes too (for 24 hours).
+        """
+        raw = self._call(
+            "POST",
+            _path("projects", project, kind),
+            body=body,
+            headers={"Idempotency-Key": idempotency_key or str(uuid.uuid4())},
+            repeatable=True,
+        )
+        return Command.parse(raw, project)
+
+    def command(self, project: str, command_id: str) -> Command:
+        return Command.parse(self._get(_command_path(project, command_id)), project)
+
+    def commands(
+        self,
+        project: str,
+        *,
+        status: str | None = None,
+        kind: str | None = None,
+        key: str | None = None,
+        since: str | None = None,
+    ) -> Iterator[Command]:
+        """The project's commands, page after page as they are read."""
+        params = _given({"status": status, "kind": kind, "key": key, "since": since})
+        for raw in self._pages(_path("projects", project, "commands"), params):
+            yield Command.parse(raw, project)
+
+    def cancel(self, project: str, command_id: str) -> Command:
+        """Ask for a command's end. Cancelling one that has ended, or twice, is no error; follow
+        its events to see what came of it."""
+        path = _command_path(project, command_id) + "/cancel"
+        return Command.parse(self._call("POST", path, repeatable=True), project)
+
+    def output(self, project: str, command_id: str, stream: str = "all") -> Iterator[bytes]:
+        """What the command has written so far: stdout, stderr, or all. Raw bytes, in pieces.
+
+        A broken connection is resumed where it broke, except with `all`."""
+        return _output.read(self._transport, _command_path(project, command_id), stream)
+
+    def output_lines(self, project: str, command_id: str) -> Iterator[bytes]:
+        """The output so far as the server's NDJSON, a line with its newline at a time."""
+        return _output.lines(self._transport, _command_path(project, command_id))
+
+    def events(
+        self, project: str, stream_id: str | None = None, after: str | None = None
+    ) -> Iterator[Event]:
+        """The project's events as they happen; or with `stream_id` one command's, from the
+        beginning (or after an event id) to its command.finished, where the iterator ends.
+
+        Reconnects by itself; nothing is dropped, nothing comes twice, and what the server can
+        no longer give is a Gap."""
+        return streams.follow(self._transport, quote(project, safe=""), stream_id, after)
+
+    def _get(self, path: str) -> dict[str, Any]:
+        return self._call("GET", path, repeatable=True)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool,
+    ) -> dict[str, Any]:
+        envelope = self._transport.call(
+            method, path, body=body, headers=headers, repeatable=repeatable
+        )
+        data: dict[str, Any] = envelope.get("data") or {}
+        return data
+
+    def _pages(self, path: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        cursor: str | None = None
+        while True:
+            query = {**params, "cursor": cursor} if cursor else params
+            envelope = self._transport.call("GET", path, params=query, repeatable=True)
+            yield from envelope.get("data") or ()
+            cursor = (envelope.get("meta") or {}).get("next_cursor")
+            if not cursor:
+                return
+
+
+def _path(*parts: str) -> str:
+    # Quoted: a name from a user must not become another path.
+    return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _command_path(project: str, command_id: str) -> str:
+    return _path("projects", project, "commands", command_id)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

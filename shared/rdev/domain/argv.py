@@ -1,0 +1,38 @@
+"""What a command runs, by kind. Only `shell` ever meets a shell. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rdev.domain.commands import Kind
+
+
+def argv_of(kind: Kind, spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """The program and its arguments, final."""
+    if kind is Kind.SHELL:
+        # Not a login shell: `bash -lc` costs a hundred milliseconds of profile scripts.
+        return ("sh", "-c", spec["command"])
+    if kind is Kind.GIT:
+        return ("git", *spec["args"])
+    return ("claude", *_claude_options(spec))
+
+
+def stdin_of(kind: Kind, spec: Mapping[str, Any], stdin: bytes) -> bytes:
+    """Claude's prompt goes in by stdin, where no process list shows it."""
+    return str(spec["prompt"]).encode() if kind is Kind.CLAUDE else stdin
+
+
+def _claude_options(spec: Mapping[str, Any]) -> list[str]:
+    options = ["--print", "--output-format", "stream-json", "--verbose"]
+    if spec.get("session_id"):
+        options += ["--resume", spec["session_id"]]
+    if spec.get("model"):
+        options += ["--model", spec["model"]]
+    if spec.get("max_turns"):
+        options += ["--max-turns", str(spec["max_turns"])]
+    if spec.get("allowed_tools"):
+        options += ["--allowedTools", ",".join(spec["allowed_tools"])]
+    if spec.get("permission_mode"):
+        options += ["--permission-mode", spec["permission_mode"]]
+    if spec.get("max_cost_usd"):
+        options += ["--max-budget-usd", str(spec["max_cost_usd"])]
+    return options

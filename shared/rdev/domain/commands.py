@@ -1,0 +1,144 @@
+"""Commands: what was asked, what became of it, and the rules between the two. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    """What sort of command it is; the last word of its URL."""
+
+    SHELL = "shell"
+    GIT = "git"
+    CLAUDE = "claude"
+
+
+class Priority(StrEnum):
+    """Which of the three queues a command waits in."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class Status(StrEnum):
+    """Where a command stands. The last five are ends, and final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+
+    @property
+    def final(self) -> bool:
+        return self not in (Status.QUEUED, Status.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a command's output has been seen: bytes of stdout and of stderr."""
+
+    stdout: int = 0
+    stderr: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What a workspace needs to start a command. `argv` is final: no shell looks at it again."""
+
+    command_id: str
+    project_id: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    """The project's and the caller's variables; the workspace adds PATH, HOME, LANG and
+    RDEV_COMMAND_ID, and nothing else."""
+    cwd: str = "."
+    """Relative to the workspace."""
+    stdin: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a command's leader ended: its status as a shell gives it (128 + n for a signal)."""
+
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A command as it goes into the queue. `env` and `stdin` stay out of every record."""
+
+    id: str
+    project_id: str
+    key_id: str
+    kind: Kind
+    priority: Priority
+    spec: Mapping[str, Any]
+    timeout_s: float
+    queue_timeout_s: float | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    stdin: bytes = b""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command and its record. `spec` is what was asked, by kind."""
+
+    id: str
+    project_id: str
+    key_id: str
+    kind: Kind
+    status: Status
+    priority: Priority
+    spec: Mapping[str, Any]
+    queued_at: datetime
+    timeout_s: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+    epoch: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    reason: str | None = None
+    output: Position = Position()
+    stdout_sha256: str | None = None
+    stderr_sha256: str | None = None
+    truncated: bool = False
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    cancel_requested_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A command that a runner holds under the epoch in it, with what starting it needs."""
+
+    command: Command
+    env: Mapping[str, str]
+    stdin: bytes
+    failures: int
+    """How often starting it has failed for reasons of rdev's own."""
+    running_s: float = 0.0
+    """For how long it has been running by the database's clock, as it was claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a command ended, as its runner closes the record."""
+
+    status: Status
+    exit_code: int | None = None
+    signal: str | None = None
+    reason: str | None = None
+    output: Position = Position()
+    stdout_sha256: str | None = None
+    stderr_sha256: str | None = None
+    truncated: bool = False
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    ran: bool = True
+    """False where it never started: then there is no start time either."""

@@ -1,0 +1,147 @@
+"""Every error that rdev raises on purpose. A code each; the HTTP status lives in `rdev.http`.
+
+RdevError
+├── InvalidRequest          BAD_REQUEST
+├── Unauthorized            UNAUTHORIZED
+├── Forbidden               FORBIDDEN
+├── NotFound                NOT_FOUND
+├── MethodNotAllowed        METHOD_NOT_ALLOWED
+├── Conflict                CONFLICT
+├── Gone                    GONE
+├── PayloadTooLarge         PAYLOAD_TOO_LARGE
+├── UnsupportedMediaType    UNSUPPORTED_MEDIA_TYPE
+├── TooManyRequests         TOO_MANY_REQUESTS
+├── Unavailable             SERVICE_UNAVAILABLE
+│   └── StoreUnavailable
+└── WorkspaceError          INTERNAL_ERROR (never reaches a caller: the runner's)
+    ├── WorkspaceUnavailable
+    └── CommandRefused
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """One field that was wrong, as `error.details` shows it."""
+
+    field: str
+    message: str
+
+
+class RdevError(Exception):
+    """Something went wrong inside rdev. Try again; if it lasts, look at the server's log."""
+
+    code = "INTERNAL_ERROR"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        details: tuple[Detail, ...] = (),
+        retry_after_s: int | None = None,
+    ) -> None:
+        self.message = message or (self.__doc__ or "").strip()
+        self.details = details
+        self.retry_after_s = retry_after_s
+        super().__init__(self.message)
+
+
+class InvalidRequest(RdevError):
+    """The request is not valid; `details` names the fields to mend."""
+
+    code = "BAD_REQUEST"
+
+    @classmethod
+    def field(cls, field: str, message: str) -> "InvalidRequest":
+        return cls(f"{field}: {message}", details=(Detail(field, message),))
+
+
+class Unauthorized(RdevError):
+    """Missing or invalid API key. Send one as `X-API-Key` or `Authorization: Bearer`."""
+
+    code = "UNAUTHORIZED"
+
+
+class Forbidden(RdevError):
+    """The API key lacks the permission for this."""
+
+    code = "FORBIDDEN"
+
+
+class NotFound(RdevError):
+    """There is nothing here."""
+
+    code = "NOT_FOUND"
+
+
+class MethodNotAllowed(RdevError):
+    """This path does not take this method."""
+
+    code = "METHOD_NOT_ALLOWED"
+
+    def __init__(self, message: str | None = None, *, allowed: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+class Conflict(RdevError):
+    """This contradicts what is already there."""
+
+    code = "CONFLICT"
+
+
+class Gone(RdevError):
+    """This existed and can no longer be had."""
+
+    code = "GONE"
+
+
+class PayloadTooLarge(RdevError):
+    """The request body is larger than this server takes."""
+
+    code = "PAYLOAD_TOO_LARGE"
+
+
+class UnsupportedMediaType(RdevError):
+    """Send the body as `Content-Type: application/json`."""
+
+    code = "UNSUPPORTED_MEDIA_TYPE"
+
+
+class TooManyRequests(RdevError):
+    """Rate limit exceeded. Wait for the seconds in `Retry-After`."""
+
+    code = "TOO_MANY_REQUESTS"
+
+
+class Unavailable(RdevError):
+    """A part that this request needs is not available. Try again after `Retry-After`."""
+
+    code = "SERVICE_UNAVAILABLE"
+
+    def __init__(self, message: str | None = None, *, retry_after_s: int = 2) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+
+
+class StoreUnavailable(Unavailable):
+    """A store (Postgres or Redis) does not answer. Try again after `Retry-After`."""
+
+
+class WorkspaceError(RdevError):
+    """The workspace could not do what the runner asked of it."""
+
+
+class WorkspaceUnavailable(WorkspaceError):
+    """The workspace cannot be asked at the moment; what runs in it is unknown, not lost."""
+
+
+class CommandRefused(WorkspaceError):
+    """The workspace will not run this command as it stands; nothing was started.
+
+    `reason` is the machine-readable word for the command's record, such as `cwd_not_found`.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

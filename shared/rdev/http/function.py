@@ -1,0 +1,88 @@
+"""What every function shares: its blueprint on functions-framework's own app, and what answers
+where no rule matches or something breaks."""
+
+import logging
+import time
+from typing import Any
+
+import flask
+from flask import Blueprint, Response, current_app, g, request
+from werkzeug.exceptions import HTTPException
+
+from rdev.config import settings
+from rdev.errors import InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge, RdevError
+from rdev.http import envelope
+from rdev.http.body_limit import BodyLimit
+from rdev.http.metrics import REQUEST_SECONDS, REQUESTS
+
+log = logging.getLogger(__name__)
+
+_CATCH_ALL = ("run", "error")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+def install(blueprint: Blueprint) -> None:
+    """Make the module that is being loaded a function: call it once, last, at its import, while
+    functions-framework holds the app context. Opens no socket, file or thread."""
+    app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    app.register_blueprint(blueprint)
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.before_request(_begin)
+    app.after_request(_conclude)
+    app.register_error_handler(Exception, _answer_error)
+    app.wsgi_app = BodyLimit(app.wsgi_app, settings().max_body_bytes)
+
+
+def no_such_route(_request: flask.Request) -> Response:
+    """What a function's target answers: the framework sends it all that no rule took."""
+    allowed = tuple(method for method in _METHODS if _takes(method))
+    if allowed:
+        raise MethodNotAllowed(
+            f"{request.path} does not take {request.method}, only {', '.join(allowed)}.",
+            allowed=allowed,
+        )
+    raise NotFound(f"There is nothing at {request.path}.")
+
+
+def _takes(method: str) -> bool:
+    adapter = current_app.create_url_adapter(request)
+    assert adapter is not None
+    try:
+        endpoint, _ = adapter.match(request.path, method=method)
+    except HTTPException:
+        return False
+    return endpoint not in _CATCH_ALL
+
+
+def _begin() -> None:
+    g.began = time.perf_counter()
+    envelope.request_id()
+
+
+def _conclude(response: Response) -> Response:
+    response.headers["X-Request-ID"] = envelope.request_id()
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Cache-Control", "no-store")
+    # The rule, not the path: paths carry ids, and ids must not become labels.
+    rule = request.url_rule.rule if request.url_rule else "none"
+    route = "none" if request.endpoint in _CATCH_ALL else rule
+    REQUESTS.labels(current_app.name, route, request.method, response.status_code).inc()
+    if not response.is_streamed:
+        REQUEST_SECONDS.labels(current_app.name, route).observe(time.perf_counter() - g.began)
+    return response
+
+
+def _answer_error(exc: Exception) -> Response:
+    if isinstance(exc, RdevError):
+        return envelope.error(exc)
+    if isinstance(exc, HTTPException):
+        return envelope.error(_from_werkzeug(exc))
+    log.exception("request %s failed", envelope.request_id())
+    return envelope.error(RdevError())
+
+
+def _from_werkzeug(exc: HTTPException) -> RdevError:
+    known: dict[int | None, Any] = {404: NotFound, 405: MethodNotAllowed, 413: PayloadTooLarge}
+    made = known.get(exc.code, InvalidRequest if (exc.code or 500) < 500 else RdevError)  # noqa: PLR2004
+    return made() if made is not InvalidRequest else InvalidRequest(exc.description)

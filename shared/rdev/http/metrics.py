@@ -1,0 +1,14 @@
+"""The instruments of this process, read at /metrics."""
+
+from prometheus_client import Counter, Histogram
+
+REQUESTS = Counter(
+    "rdev_http_requests_total",
+    "HTTP requests answered.",
+    ["function", "route", "method", "status"],
+)
+REQUEST_SECONDS = Histogram(
+    "rdev_http_request_duration_seconds",
+    "Time to answer a request that is no stream.",
+    ["function", "route"],
+)

@@ -1,0 +1,58 @@
+"""From a request to a model, or to an InvalidRequest that names the field."""
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from flask import request
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rdev.errors import Detail, InvalidRequest, UnsupportedMediaType
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """No unknown fields, no guessing of types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def body(model: type[Model]) -> Model:
+    """The JSON body as `model`."""
+    if request.mimetype not in ("application/json", ""):
+        raise UnsupportedMediaType
+    raw = request.get_data()
+    try:
+        return model.model_validate_json(raw or b"{}")
+    except ValidationError as exc:
+        raise _invalid(exc.errors(include_url=False, include_context=False)) from None
+
+
+def query(model: type[Model]) -> Model:
+    """The query parameters as `model`; one given twice is refused."""
+    values: dict[str, Any] = {}
+    for name, given in request.args.lists():
+        if len(given) > 1:
+            raise InvalidRequest.field(name, "given more than once")
+        values[name] = given[0]
+    try:
+        return model.model_validate_strings(values)
+    except ValidationError as exc:
+        raise _invalid(exc.errors(include_url=False, include_context=False)) from None
+
+
+def _invalid(problems: Iterable[Any]) -> InvalidRequest:
+    details = tuple(
+        Detail(".".join(str(part) for part in problem["loc"]) or "body", _say(problem))
+        for problem in problems
+    )
+    names = ", ".join(dict.fromkeys(detail.field for detail in details))
+    first = details[0]
+    message = f"{first.field}: {first.message}" if len(details) == 1 else f"Not valid: {names}"
+    return InvalidRequest(message, details=details)
+
+
+def _say(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "unknown field"
+    return str(problem["msg"]).removeprefix("Value error, ")

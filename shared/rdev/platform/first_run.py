@@ -1,0 +1,110 @@
+"""The first admin key, the demo project, and the lines to paste. Repeating it changes nothing."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rdev import wiring
+from rdev.config import settings
+from rdev.domain.keys import Key
+from rdev.errors import Conflict
+from rdev.services.keys import FIRST_KEY
+
+DEMO = "demo"
+_README = "# demo\n\nA project to try rdev on. Everything here may be thrown away.\n"
+_BY_RDEV_UP = Key("rdev-up", FIRST_KEY, "", ("admin",), datetime(2020, 1, 1, tzinfo=UTC))
+
+
+def first_run(home: Path, base_url: str) -> list[str]:
+    """What `rdev up` prints once everything answers. Needs the stores, and the settings in this
+    process's environment."""
+    lines: list[str] = []
+    secret = wiring.keys().create_first()
+    if secret is not None:
+        _keep(home / "client.json", json.dumps({"server": base_url, "api_key": secret}) + "\n")
+        _keep(home / "api-key.header", f"X-API-Key: {secret}\n")
+        lines += [
+            f"Your admin key, shown this once: {secret}",
+            f"  (kept, readable by you alone, in {_short(home)}/client.json)",
+            "",
+        ]
+    elif not (home / "client.json").exists():
+        lines += [f"There are API keys already, and none in {_short(home)}/client.json.", ""]
+    else:
+        _follow_port(home / "client.json", base_url)
+    lines += _make_demo()
+    return lines + _to_paste(home, base_url)
+
+
+def _keep(path: Path, text: str) -> None:
+    """Written whole or not at all, and never readable by others."""
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def _follow_port(path: Path, base_url: str) -> None:
+    kept = json.loads(path.read_text())
+    if kept.get("server") != base_url:
+        _keep(path, json.dumps({**kept, "server": base_url}) + "\n")
+
+
+def _make_demo() -> list[str]:
+    try:
+        wiring.projects().create(_BY_RDEV_UP, DEMO)
+    except Conflict:
+        return []
+    folder = settings().workspaces_dir / DEMO
+    if not (folder / "README.md").exists():
+        (folder / "README.md").write_text(_README)
+    git = shutil.which("git")
+    if git is None:
+        return ["git is not installed: the project `demo` is a plain folder.", ""]
+    author = ["-c", "user.name=rdev", "-c", "user.email=rdev@localhost"]
+    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "A demo"]):
+        subprocess.run(  # noqa: S603 - words of our own
+            [git, *author, *words], cwd=folder, check=False, timeout=20, capture_output=True
+        )
+    return []
+
+
+def _to_paste(home: Path, base_url: str) -> list[str]:
+    header = f"-H @{shlex.quote(_short(home) + '/api-key.header')}"
+    shell = f"{base_url}/projects/{DEMO}/shell"
+    as_json = "-H 'Content-Type: application/json'"
+    count = """'{"command": "for i in 1 2 3; do echo $i; sleep 1; done"}'"""
+    take_id = r"""sed 's/.*"stream_id": "\([^"]*\)".*/\1/'"""
+    rdev = _short(Path(sys.executable).parent / "rdev")
+    return [
+        "Run a command and wait for its end:",
+        f"  curl -s {header} {as_json} -H 'Prefer: wait=30' {shell} "
+        """-d '{"command": "uname -a"}'""",
+        "Run one and watch it live:",
+        f'  curl -sN {header} "{base_url}/projects/{DEMO}/events?stream_id='
+        f'$(curl -s {header} {as_json} {shell} -d {count} | {take_id})"',
+        "Or as if it were your own shell:",
+        f"  {_at_home(home)}{rdev} run {DEMO} -- echo hello from rdev",
+    ]
+
+
+def _at_home(home: Path) -> str:
+    """How the client finds `home` where that is not its default."""
+    if home.resolve() == Path(".rdev").resolve():
+        return ""
+    return f"RDEV_HOME={shlex.quote(_short(home))} "
+
+
+def _short(path: Path) -> str:
+    """Relative where it lies below the folder that the user is in."""
+    absolute = path.absolute()
+    here = Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)

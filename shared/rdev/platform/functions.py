@@ -1,0 +1,74 @@
+"""`rdev functions`: one gunicorn worker that serves every function on one port.
+
+gevent, because nearly all of its clients wait. The application is loaded in the worker, so that
+the master holds neither sockets nor threads of the stores.
+"""
+
+import os
+import resource
+from typing import Any
+
+from gevent import monkey
+from gunicorn.app.base import BaseApplication
+
+CONNECTIONS = 20_000
+LISTEN_FD = "RDEV_LISTEN_FD"
+"""A listening socket handed down by `rdev up`: while this process is started again, clients wait
+in its queue and are not refused."""
+
+
+class _Functions(BaseApplication):  # type: ignore[misc] # gunicorn has no annotations
+    def __init__(self, bind: str) -> None:
+        self._bind = bind
+        super().__init__()
+
+    def load_config(self) -> None:
+        options = {
+            "bind": self._bind,
+            "workers": 1,
+            "worker_class": "gevent",
+            "worker_connections": CONNECTIONS,
+            "timeout": 0,
+            "graceful_timeout": 5,
+            "keepalive": 75,
+            "control_socket_disable": True,
+            "proc_name": "rdev functions",
+            "loglevel": "warning",
+            "post_worker_init": _end_streams_with,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        from rdev.platform.gateway import application
+
+        return application()
+
+
+def _end_streams_with(worker: Any) -> None:
+    from rdev.http.sse import end_streams_when
+
+    end_streams_when(lambda: not worker.alive)
+
+
+def serve(host: str, port: int) -> None:
+    """Serve until SIGTERM. With RDEV_LISTEN_FD set that socket is used, and host and port only
+    tell the reader of a process list."""
+    # Before anything else imports what it patches.
+    monkey.patch_all()
+    from rdev.platform.logs import configure
+
+    configure()
+    _allow_many_connections()
+    handed = os.environ.pop(LISTEN_FD, None)
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    _Functions(f"fd://{handed}" if handed else address).run()
+
+
+def _allow_many_connections() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + 1000
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,37 @@
+"""Every function of the public API on one port, by the table of routes."""
+
+import re
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from rdev.config import SOURCE_ROOT
+from rdev.http.routes import FUNCTIONS, ROUTES
+
+WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+def load_function(noun: str, root: Path = SOURCE_ROOT) -> WSGI:
+    """The function as functions-framework serves it."""
+    import functions_framework
+
+    app: WSGI = functions_framework.create_app(noun, str(root / "functions" / noun / "main.py"))
+    return app
+
+
+class Gateway:
+    def __init__(self, apps: dict[str, WSGI]) -> None:
+        self._apps = apps
+        self._routes = [(re.compile(route.regex()), apps[route.function]) for route in ROUTES]
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "/") or "/"
+        app = next(app for pattern, app in self._routes if pattern.fullmatch(path))
+        return app(environ, start_response)
+
+
+@lru_cache(maxsize=1)
+def application() -> WSGI:
+    """The gateway over all functions, loaded once a process."""
+    return Gateway({noun: load_function(noun) for noun in FUNCTIONS})

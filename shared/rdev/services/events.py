@@ -1,0 +1,148 @@
+"""Events: open a reader of a stream, wait for an end, read a command's whole output."""
+
+import time
+from collections.abc import Iterator
+from itertools import chain
+from typing import TypeVar
+
+from rdev.domain.events import NOTHING, START, STDERR, STDOUT, Entry, EntryId, Tail, finished_id
+from rdev.errors import Gone
+from rdev.ports import EventStreams
+from rdev.services.channels import Bell
+from rdev.services.history import CommandHistory, Ended, ProjectHistory
+from rdev.services.hub import TICK_S, Hub
+from rdev.services.readers import Reader
+
+_PAGE = 16
+"""Entries of output read at once: 512 kB at most."""
+_Item = TypeVar("_Item")
+
+
+class Events:
+    """The streams of all projects, for those who read them."""
+
+    def __init__(self, hub: Hub, streams: EventStreams, *, ended: Ended | None = None) -> None:
+        self._hub = hub
+        self._streams = streams
+        self._ended = ended
+
+    def command_reader(
+        self, project_id: str, command_id: str, after: str | None = None, *, field: str = "after"
+    ) -> Reader | None:
+        """A reader of a command's events after an id (None or `0`: from the beginning).
+
+        None: that client has seen command.finished; there is nothing to come back for. Raises
+        InvalidRequest naming `field` for what is no id, StoreUnavailable at once if Redis does
+        not answer now (once open, a reader outlives that)."""
+        seen = EntryId.parse(after, field) if after else START
+        tail = self._streams.tail(project_id, command_id)
+        if seen != START and self._is_over(project_id, command_id, seen, tail):
+            return None
+        history = CommandHistory(
+            self._streams,
+            self._hub.encode,
+            (project_id, command_id),
+            seen,
+            ended=self._ended,
+        )
+        return Reader(self._hub, history, project_id, command_id)
+
+    def project_reader(
+        self, project_id: str, after: str | None = None, *, field: str = "after"
+    ) -> Reader:
+        """A reader of all of a project's events after an id; None: from now on; `0`: from what
+        is kept. Raises as `command_reader`."""
+        if after:
+            seen = EntryId.parse(after, field)
+        else:
+            seen = self._hub.feed.latest([project_id])[project_id]
+        return Reader(self._hub, ProjectHistory(self._hub, project_id, seen), project_id, None)
+
+    def wait_finished(self, project_id: str, command_id: str, timeout_s: float) -> bool:
+        """Whether the command's end was announced within `timeout_s`. Reads no output."""
+        deadline = time.monotonic() + timeout_s
+        bell = Bell()
+        self._hub.await_end(project_id, command_id, bell)
+        try:
+            while not self._streams.tail(project_id, command_id).finished:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    return False
+                bell.wait(min(left_s, TICK_S))
+            return True
+        finally:
+            self._hub.forgo_end(project_id, command_id, bell)
+
+    def tail(self, project_id: str, command_id: str) -> Tail:
+        """How many bytes are stored, and whether there will be more."""
+        return self._streams.tail(project_id, command_id)
+
+    def output(
+        self, project_id: str, command_id: str, stream: str, start: int = 0, end: int | None = None
+    ) -> Iterator[bytes]:
+        """The bytes `start` to `end` (None: to what is stored now) of `stdout`, `stderr` or
+        `all` (both in stored order), page by page.
+
+        Raises Gone at once if the first of them are no longer kept, and while iterating if
+        later ones vanish meanwhile: what was given out is then short, never wrong."""
+        tail = self._streams.tail(project_id, command_id).position
+        sizes = {STDOUT: tail.stdout, STDERR: tail.stderr, "all": tail.stdout + tail.stderr}
+        stop = sizes[stream] if end is None else min(end, sizes[stream])
+        return _begun(self._pieces(project_id, command_id, stream, start, stop))
+
+    def entries(self, project_id: str, command_id: str) -> Iterator[Entry]:
+        """The entries stored now, in order, page by page. Raises Gone as `output` does."""
+        last = self._streams.tail(project_id, command_id).last_id
+        return _begun(self._entries(project_id, command_id, last))
+
+    def _entries(self, project_id: str, command_id: str, last: EntryId) -> Iterator[Entry]:
+        after, at = START, NOTHING
+        while after < last:
+            page = self._streams.read(project_id, command_id, after, count=_PAGE)
+            for entry in page:
+                if entry.start != at:
+                    raise Gone("A part of this command's output is no longer kept.")
+                after, at = entry.id, entry.end
+                yield entry
+            if not page:
+                raise Gone("This command's output is no longer kept.")
+
+    def _pieces(
+        self, project_id: str, command_id: str, stream: str, at: int, stop: int
+    ) -> Iterator[bytes]:
+        # The entry that holds byte `at` of stdout is the first with an id above this one.
+        after = EntryId(at + 1, 2**62) if stream == STDOUT and at else START
+        while at < stop:
+            page = self._streams.read(project_id, command_id, after, count=_PAGE)
+            if not page:
+                raise Gone(f"Bytes {at} to {stop - 1} of this output are no longer kept.")
+            after = page[-1].id
+            for entry in page:
+                if at < stop and entry.stream and stream in (entry.stream, "all"):
+                    piece = _overlap(entry, stream, at, stop)
+                    at += len(piece)
+                    if piece:
+                        yield piece
+
+    def _is_over(self, project_id: str, command_id: str, seen: EntryId, tail: Tail) -> bool:
+        if tail.finished:
+            return seen >= tail.last_id
+        if tail.last_id == START and self._ended is not None:
+            record = self._ended(project_id, command_id)
+            return record is not None and seen >= finished_id(record[0])
+        return False
+
+
+def _begun(items: Iterator[_Item]) -> Iterator[_Item]:
+    """The same, with the first already there: what is wrong with it is raised now, while a
+    response can still say so."""
+    first = next(items, None)
+    return chain(() if first is None else (first,), items)
+
+
+def _overlap(entry: Entry, stream: str, at: int, stop: int) -> bytes:
+    """The entry's bytes from `at` on. Raises Gone if it begins beyond."""
+    begins = entry.start.stdout + entry.start.stderr if stream == "all" else entry.offset
+    if begins > at:
+        raise Gone(f"Bytes {at} to {min(begins, stop) - 1} of this output are no longer kept.")
+    return entry.data[at - begins : stop - begins]

@@ -1,0 +1,185 @@
+"""Exec: commands go into the queue here, and are read and cancelled. Running them is `runner`'s."""
+
+import hashlib
+import hmac
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from rdev.domain.commands import Command, Kind, Priority, Submission
+from rdev.domain.events import FINISHED, QUEUED
+from rdev.domain.ids import new_id
+from rdev.domain.keys import Key
+from rdev.domain.records import record_of
+from rdev.errors import Conflict, NotFound, TooManyRequests, Unavailable
+from rdev.ports import EventStreams, QueueTickets, Transactions
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a caller asks for, parsed and valid."""
+
+    kind: Kind
+    spec: Mapping[str, Any]
+    priority: Priority = Priority.NORMAL
+    timeout_s: float | None = None
+    queue_timeout_s: float | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    stdin: bytes = b""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class Exec:
+    def __init__(
+        self,
+        transaction: Transactions,
+        tickets: QueueTickets,
+        streams: EventStreams,
+        *,
+        default_timeout_s: float,
+        queue_depth: int,
+    ) -> None:
+        self._transaction = transaction
+        self._tickets = tickets
+        self._streams = streams
+        self._default_timeout_s = default_timeout_s
+        self._queue_depth = queue_depth
+
+    def submit(
+        self,
+        by: Key,
+        project_id: str,
+        wish: Wish,
+        *,
+        idempotency_key: str | None = None,
+        request_body: bytes = b"",
+    ) -> Command:
+        """Queue a command: durable once this returns. The same Idempotency-Key gives the same
+        command for 24 h, or Conflict where the request differs. Raises TooManyRequests where
+        the key's queue is full."""
+        command_id = new_id("cmd")
+        with self._transaction() as tx:
+            if tx.projects.get(project_id) is None:
+                raise NotFound(f"Project not found: {project_id}")
+            if idempotency_key is not None:
+                digest = hashlib.sha256(wish.kind.encode() + b"\0" + request_body).digest()
+                known = tx.commands.remember_request(
+                    by.id, project_id, idempotency_key, digest, command_id
+                )
+                if known is not None:
+                    return _same_again(tx.commands.get(project_id, known[0]), known[1], digest)
+            if tx.commands.waiting_of(by.id) >= self._queue_depth:
+                raise TooManyRequests(
+                    f"{self._queue_depth} commands of this key wait already. "
+                    "Try again when some of them have run.",
+                    retry_after_s=5,
+                )
+            command = tx.commands.insert(self._submission(by, project_id, command_id, wish))
+            position = tx.commands.waiting_of(by.id)
+        self._wake(command, position)
+        return command
+
+    def get(self, by: Key, project_id: str, command_id: str) -> Command:
+        """Raises NotFound, also for what the key may not see."""
+        command = None
+        if by.sees(project_id):
+            with self._transaction() as tx:
+                command = tx.commands.get(project_id, command_id)
+        if command is None:
+            raise NotFound(f"Command not found: {command_id}")
+        return command
+
+    def list(
+        self,
+        by: Key,
+        project_id: str,
+        *,
+        before: str | None,
+        limit: int,
+        status: str | None = None,
+        kind: str | None = None,
+        key_id: str | None = None,
+        since: datetime | None = None,
+    ) -> Sequence[Command]:
+        if not by.sees(project_id):
+            raise NotFound(f"Project not found: {project_id}")
+        with self._transaction() as tx:
+            commands = tx.commands.list(
+                project_id,
+                before=before,
+                limit=limit,
+                status=status,
+                kind=kind,
+                key_id=key_id,
+                since=since,
+            )
+            if not commands and tx.projects.get(project_id) is None:
+                raise NotFound(f"Project not found: {project_id}")
+        return commands
+
+    def cancel(self, by: Key, project_id: str, command_id: str) -> Command:
+        """End a waiting command at once; ask the runner to end a running one. Idempotent."""
+        self.get(by, project_id, command_id)
+        with self._transaction() as tx:
+            cancelled = tx.commands.cancel_queued(command_id)
+            asked = cancelled is None and tx.commands.ask_to_cancel(command_id)
+        if cancelled is not None:
+            self._best_effort(lambda: self._announce_finished(cancelled))
+            return cancelled
+        if asked:
+            self._best_effort(lambda: self._tickets.ring(command_id))
+        return self.get(by, project_id, command_id)
+
+    def queue(self) -> Sequence[dict[str, object]]:
+        """By priority: how many wait, the oldest's age in seconds, how many run."""
+        with self._transaction() as tx:
+            return tx.queue.depth()
+
+    def _submission(self, by: Key, project_id: str, command_id: str, wish: Wish) -> Submission:
+        return Submission(
+            id=command_id,
+            project_id=project_id,
+            key_id=by.id,
+            kind=wish.kind,
+            priority=wish.priority,
+            spec=wish.spec,
+            timeout_s=wish.timeout_s or self._default_timeout_s,
+            queue_timeout_s=wish.queue_timeout_s,
+            env=wish.env,
+            stdin=wish.stdin,
+            labels=wish.labels,
+        )
+
+    def _wake(self, command: Command, position: int) -> None:
+        data = {"command": record_of(command), "position": position}
+
+        def announce_and_offer() -> None:
+            # The event first: it must be the stream's first entry.
+            self._streams.announce(command.project_id, command.id, QUEUED, data)
+            self._tickets.offer(command.priority, command.id)
+
+        self._best_effort(announce_and_offer)
+
+    def _announce_finished(self, command: Command) -> None:
+        self._streams.announce(
+            command.project_id, command.id, FINISHED, {"command": record_of(command)}, command.output
+        )
+        with self._transaction() as tx:
+            tx.queue.mark_announced(command.id)
+
+    def _best_effort(self, act: Callable[[], None]) -> None:
+        """The row is committed: whatever fails from here on, the sweep makes good."""
+        try:
+            act()
+        except Unavailable as exc:
+            log.warning("left to the sweep: %s", exc)
+
+
+def _same_again(command: Command | None, known: bytes, digest: bytes) -> Command:
+    if command is None or not hmac.compare_digest(known, digest):
+        raise Conflict("This Idempotency-Key was used with another request. Use a new one.")
+    return command

@@ -1,0 +1,143 @@
+"""Reading a stream from Redis for one reader, up to where the hub's channel can take over."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from rdev.domain.commands import Position
+from rdev.domain.events import FINISHED, GAP, START, Entry, EntryId, finished_id, gap, render
+from rdev.domain.following import Follower, missing
+from rdev.ports import EventStreams
+from rdev.services.hub import Encode, Hub
+
+PAGE_BYTES = 128 * 1024
+"""About how much one reader reads at a time: a thousand of them may read at once."""
+_NOTICES = 64
+
+Ended = Callable[[str, str], "tuple[Position, bytes] | None"]
+"""(project, command) -> its totals and the JSON of its command.finished, if it has ended for
+good and Redis is not expected to hold its stream any more."""
+
+
+class History(Protocol):
+    """One reader's way through the stored stream."""
+
+    @property
+    def seen(self) -> EntryId: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    @property
+    def in_step(self) -> bool:
+        """The reader stands exactly at an entry, so that a channel's events fit on."""
+
+    def read(self) -> tuple[list[bytes], bool]:
+        """Encoded events not seen before, and whether there is (for now) nothing beyond them.
+        Raises StoreUnavailable; then nothing was passed."""
+
+    def jump(self, seen: EntryId, *, ended: bool) -> None:
+        """The reader got everything up to `seen` from the channel."""
+
+
+class CommandHistory:
+    """A command's stream, resumed from any id: each byte once, and gaps told."""
+
+    def __init__(
+        self,
+        streams: EventStreams,
+        encode: Encode,
+        place: tuple[str, str],
+        seen: EntryId,
+        *,
+        ended: Ended | None = None,
+    ) -> None:
+        self._streams = streams
+        self._encode = encode
+        self._project_id, command_id = place
+        self._follower = Follower(command_id, seen)
+        self._record = ended
+        self._count = 4
+        self.ended = False
+
+    @property
+    def seen(self) -> EntryId:
+        return self._follower.seen
+
+    @property
+    def in_step(self) -> bool:
+        return self._follower.in_step
+
+    def read(self) -> tuple[list[bytes], bool]:
+        follower = self._follower
+        command_id = follower.command_id
+        page = self._streams.read(
+            self._project_id, command_id, follower.read_after, count=self._count
+        )
+        if page:
+            self._adapt(sum(len(entry.data) for entry in page) // len(page))
+            events = follower.take(page)
+            self.ended = follower.ended
+            return [self._frame(event) for event in events], False
+        tail = self._streams.tail(self._project_id, command_id)
+        if tail.last_id == START and (end := self._end_on_record()):
+            return end, False
+        return [], follower.exhausted(tail)
+
+    def jump(self, seen: EntryId, *, ended: bool) -> None:
+        self._follower.jump(seen)
+        self.ended = ended
+
+    def _adapt(self, entry_bytes: int) -> None:
+        self._count = max(4, min(512, PAGE_BYTES // max(1, entry_bytes)))
+
+    def _end_on_record(self) -> list[bytes]:
+        """Redis has nothing: the end as the record tells it, if it has ended."""
+        command_id = self._follower.command_id
+        record = self._record and self._record(self._project_id, command_id)
+        if not record:
+            return []
+        totals, data = record
+        self.ended = True
+        hole = missing(self.seen, totals, command_id, "expired")
+        finished = Entry(finished_id(totals), FINISHED, data)
+        return [self._frame(event) for event in (hole, finished) if event is not None]
+
+    def _frame(self, event: Entry) -> bytes:
+        return self._encode(event.id, event.type, render(event, self._follower.command_id))
+
+
+class ProjectHistory:
+    """A project's stream; the ids are Redis's own, each entry naming the one before it."""
+
+    def __init__(self, hub: Hub, project_id: str, seen: EntryId) -> None:
+        self._hub = hub
+        self._encode = hub.encode
+        self._project_id = project_id
+        self.seen = seen
+        self.ended = False
+
+    @property
+    def in_step(self) -> bool:
+        return True
+
+    def read(self) -> tuple[list[bytes], bool]:
+        notices = self._hub.feed.history(self._project_id, self.seen, count=_NOTICES)
+        if not notices:
+            latest = self._hub.feed.latest([self._project_id])[self._project_id]
+            if latest >= self.seen:
+                return [], latest == self.seen
+            return [self._gap(START)], False  # Redis lost what this reader has seen
+        frames = self._hub.frames(self._project_id, notices)
+        before = notices[0].previous
+        if self.seen not in (before, START):  # from 0: from what is kept
+            frames.insert(0, self._gap(before))
+        self.seen = notices[-1].id
+        return frames, False
+
+    def _gap(self, until: EntryId) -> bytes:
+        hole = gap("", self.seen, until, "trimmed" if until > self.seen else "lost")
+        self.seen = until
+        return self._encode(hole.id, GAP, hole.data)
+
+    def jump(self, seen: EntryId, *, ended: bool) -> None:
+        self.seen, self.ended = seen, ended

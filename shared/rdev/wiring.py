@@ -1,0 +1,209 @@
+"""The only place that knows adapters and services both. Each part is built at its first use:
+functions-framework imports a function before its server forks, so nothing may open at import."""
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from rdev.config import settings
+from rdev.errors import RdevError
+
+if TYPE_CHECKING:
+    import redis
+
+    from rdev.adapters.postgres.database import Database
+    from rdev.adapters.redis.streams import Streams
+    from rdev.adapters.redis.tickets import Tickets
+    from rdev.adapters.workspaces.local import LocalWorkspaces
+    from rdev.services.event_tickets import EventTickets
+    from rdev.services.events import Events
+    from rdev.services.exec import Exec
+    from rdev.services.hub import Hub
+    from rdev.services.keys import Keys
+    from rdev.services.projects import Projects
+    from rdev.services.runner import Runner
+
+T = TypeVar("T")
+
+_BLOCK_S = 5.0
+_READY_S = 1.0
+_lock = threading.RLock()
+_made: dict[str, object] = {}
+
+
+def once(make: Callable[[], T]) -> Callable[[], T]:
+    """One of it a process, also when two threads ask at the same time."""
+
+    def get() -> T:
+        name = make.__name__
+        if name not in _made:
+            with _lock:
+                if name not in _made:
+                    _made[name] = make()
+        return _made[name]  # type: ignore[return-value] # put there under this name just above
+
+    return get
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@once
+def database() -> "Database":
+    from rdev.adapters.postgres.database import Database
+
+    s = settings()
+    return Database(
+        s.database_url.get_secret_value(), pool_size=s.database_pool_size, timeout_s=s.store_timeout_s
+    )
+
+
+@once
+def redis_client() -> "redis.Redis":
+    from rdev.adapters.redis.connect import connect
+
+    return connect(settings().redis_url.get_secret_value(), timeout_s=settings().store_timeout_s)
+
+
+@once
+def redis_blocking() -> "redis.Redis":
+    from rdev.adapters.redis.connect import connect_blocking
+
+    return connect_blocking(settings().redis_url.get_secret_value(), block_s=_BLOCK_S)
+
+
+@once
+def streams() -> "Streams":
+    from rdev.adapters.redis.streams import Streams
+
+    return Streams(redis_client())
+
+
+@once
+def tickets() -> "Tickets":
+    from rdev.adapters.redis.tickets import Tickets
+
+    return Tickets(redis_client(), redis_blocking())
+
+
+@once
+def workspaces() -> "LocalWorkspaces":
+    from rdev.adapters.workspaces.local import LocalWorkspaces
+
+    s = settings()
+    return LocalWorkspaces(s.workspaces_dir, s.commands_dir, drain_s=s.drain_s)
+
+
+@once
+def keys() -> "Keys":
+    from rdev.services.keys import Keys
+
+    pepper = settings().pepper.get_secret_value()
+    return Keys(database().transaction, pepper=pepper, now=now)
+
+
+@once
+def projects() -> "Projects":
+    from rdev.services.projects import Projects
+
+    return Projects(database().transaction, workspaces(), now=now)
+
+
+@once
+def exec_() -> "Exec":
+    from rdev.services.exec import Exec
+
+    s = settings()
+    return Exec(
+        database().transaction,
+        tickets(),
+        streams(),
+        default_timeout_s=s.default_timeout_s,
+        queue_depth=s.queue_depth,
+    )
+
+
+@once
+def events() -> "Events":
+    from rdev.services.events import Events
+
+    return Events(hub(), streams())
+
+
+@once
+def hub() -> "Hub":
+    from rdev.adapters.redis.feed import Feed
+    from rdev.http.sse import frame
+    from rdev.services.hub import Hub
+
+    return Hub(Feed(redis_client(), redis_blocking()), frame)
+
+
+@once
+def event_tickets() -> "EventTickets":
+    from rdev.adapters.redis.event_tickets import EventTicketStore
+    from rdev.services.event_tickets import EventTickets
+
+    return EventTickets(EventTicketStore(redis_client()), keys())
+
+
+def readiness() -> dict[str, dict[str, str]]:
+    """By store: whether it answers, each asked for a second at most."""
+    checks: dict[str, dict[str, str]] = {}
+    for name, ask in (("postgres", _ask_postgres), ("redis", _ask_redis)):
+        try:
+            ask()
+            checks[name] = {"status": "ok"}
+        except RdevError as exc:
+            checks[name] = {"status": "unavailable", "reason": exc.message}
+    return checks
+
+
+def _ask_postgres() -> None:
+    database().ping(_READY_S)
+
+
+def _ask_redis() -> None:
+    from rdev.adapters.redis.connect import connect, translated
+
+    with translated(), connect(
+        settings().redis_url.get_secret_value(), timeout_s=_READY_S, max_connections=1
+    ) as client:
+        client.ping()
+
+
+@once
+def resident_runner() -> "Runner":
+    """The one that `rdev runner` keeps running."""
+    return new_runner()
+
+
+def wake_runner() -> None:
+    """Have work done: by the resident runner of this process, else by one made for it."""
+    if "resident_runner" in _made:
+        resident_runner().nudge()
+    else:
+        new_runner().drain(settings().drain_for_s)
+
+
+def new_runner() -> "Runner":
+    """A runner of its own name: one a process, or one a wake-up."""
+    from rdev.domain.ids import new_id
+    from rdev.services.following import Rules
+    from rdev.services.runner import Runner, RunnerRules
+
+    s = settings()
+    rules = RunnerRules(
+        slots=s.runner_slots,
+        lease_s=s.lease_s,
+        renew_s=s.renew_s,
+        sweep_s=s.sweep_s,
+        max_concurrent=s.default_max_concurrent,
+        following=Rules(kill_grace_s=s.kill_grace_s),
+    )
+    name = f"{socket.gethostname()}:{os.getpid()}:{new_id('run')[-8:]}"
+    return Runner(name, database().transaction, tickets(), streams(), workspaces(), rules)

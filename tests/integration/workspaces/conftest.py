@@ -1,0 +1,24 @@
+"""A local workspace a test, with each shell that this machine has."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from integration.workspaces.place import SHELLS, Place, make_place
+
+
+@pytest.fixture(params=list(SHELLS))
+def shell(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    return SHELLS[request.param]
+
+
+@pytest.fixture
+def place(tmp_path: Path, shell: tuple[str, ...]) -> Iterator[Place]:
+    yield from make_place(tmp_path, shell)
+
+
+@pytest.fixture
+def one_place(tmp_path: Path) -> Iterator[Place]:
+    """For what does not depend on the shell."""
+    yield from make_place(tmp_path, next(iter(SHELLS.values())))

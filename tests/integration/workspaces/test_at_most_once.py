@@ -1,0 +1,157 @@
+"""However many try and whatever dies: a command starts at most once."""
+
+import os
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from integration.workspaces.place import DRAIN_S, eventually
+from rdev.adapters.workspaces.local import SUPERVISOR, LocalWorkspaces
+from rdev.ports import Liveness
+
+
+def test_twenty_supervisors_start_one_command_once(place, shell):
+    counter = place.root / "counter"
+    for attempt in range(5):
+        name = f"cmd-{attempt}"
+        launch = place.sh(f"echo {name} >>{counter}; echo out", id=name)
+        barrier = threading.Barrier(20)
+
+        def start(launch=launch, barrier=barrier) -> None:
+            barrier.wait()
+            place.workspace.start(launch)
+
+        with ThreadPoolExecutor(20) as pool:
+            for started in [pool.submit(start) for _ in range(20)]:
+                started.result()
+        place.finish(name)
+        assert place.result(name) == (0, b"out\n", b"")
+    assert counter.read_text().split() == [f"cmd-{attempt}" for attempt in range(5)]
+
+
+def test_supervisors_that_race_for_the_token_itself_start_it_once(place, shell):
+    """Past the adapter's own checks: twenty scripts at once on one prepared directory."""
+    go = place.root / "go"
+    place.workspace.start(place.sh(f"until [ -e {go} ]; do sleep 0.05; done; echo once"))
+    eventually(lambda: place.workspace.liveness("cmd-1") is Liveness.RUNNING)
+    token = place.commands / ".tokens/cmd-2"
+    second = place.commands / "cmd-2"
+    second.mkdir()
+    script = (place.commands / "cmd-1/launch").read_text().replace("cmd-1", "cmd-2")
+    (second / "launch").write_text(script)
+    argv = [*shell, str(SUPERVISOR), str(second), str(token), str(place.root), "50"]
+    racing = [
+        subprocess.Popen(argv, env={"PATH": os.defpath}, stderr=subprocess.DEVNULL, cwd="/")
+        for _ in range(20)
+    ]
+    go.touch()
+    assert {racer.wait(60) for racer in racing} == {0}
+    assert place.result("cmd-2") == (0, b"once\n", b"")
+    place.finish()
+
+
+def test_a_leader_that_cannot_write_its_name_into_the_token_gives_it_back(place, shell):
+    """As on a full disk: here files can be made, and nothing can be written to them."""
+    place.run(place.launch("true"))
+    token, second = place.commands / ".tokens/cmd-2", place.commands / "cmd-2"
+    second.mkdir()
+    (second / "launch").write_text('enter .\nexec "$@" touch ran\n')
+    argv = [*shell, str(SUPERVISOR), str(second), str(token), str(place.root), "50"]
+    full = ["bash", "-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "full", *argv]
+    for attempt in (full, argv):
+        assert not token.exists()
+        assert not (place.root / "ran").exists()
+        subprocess.run(attempt, env={"PATH": os.defpath}, stderr=subprocess.DEVNULL, check=True)
+    assert (place.root / "ran").exists()
+    assert place.result("cmd-2")[0] == 0
+
+
+def test_a_second_start_does_nothing(place):
+    launch = place.sh("echo x >>count; cat count")
+    place.run(launch)
+    assert place.run(launch) == (0, b"x\n", b"")
+
+
+def test_forestalled_before_the_start_it_never_starts(place):
+    assert place.workspace.forestall("cmd-1")
+    assert place.workspace.forestall("cmd-1")
+    place.workspace.start(place.sh("echo x >ran"))
+    assert place.workspace.liveness("cmd-1") is Liveness.CANCELLED
+    assert not (place.root / "ran").exists()
+
+
+def test_forestalling_what_started_is_told_so(place):
+    place.run(place.launch("true"))
+    assert not place.workspace.forestall("cmd-1")
+
+
+def test_forestalling_races_with_the_start_to_one_truth(place):
+    for attempt in range(10):
+        name = f"cmd-{attempt}"
+        place.workspace.start(place.sh(f"touch ran-{attempt}", id=name))
+        cancelled = place.workspace.forestall(name)
+        over = place.until_over(name)
+        assert over is (Liveness.CANCELLED if cancelled else Liveness.ENDED)
+        assert (place.root / f"ran-{attempt}").exists() is not cancelled
+
+
+def test_start_after_clean_does_nothing(place):
+    launch = place.sh("echo x >>count")
+    place.run(launch)
+    place.workspace.clean("cmd-1")
+    place.workspace.clean("cmd-1")
+    place.workspace.start(launch)
+    assert not (place.commands / "cmd-1").exists()
+    assert (place.root / "count").read_text() == "x\n"
+
+
+def test_a_directory_that_a_crash_left_prepared_is_started(place):
+    launch = place.launch("echo", "hi")
+    place.workspace.start(launch)
+    place.finish()
+    # As if the runner had died between the preparation and the supervisor's start.
+    (place.commands / ".tokens/cmd-1").unlink()
+    for name in ("synced", "done", "exit"):
+        eventually((place.commands / "cmd-1" / name).exists)
+        (place.commands / "cmd-1" / name).unlink()
+    assert place.workspace.liveness("cmd-1") is Liveness.PREPARED
+    assert place.run(launch) == (0, b"hi\nhi\n", b"")
+
+
+def test_a_token_that_nobody_alive_can_have_taken_is_a_dead_command(place):
+    place.run(place.launch("true"))
+    eventually((place.commands / "cmd-1/synced").exists)
+    for name in ("done", "exit"):
+        (place.commands / "cmd-1" / name).unlink()
+    # Killed between the token's creation and its content.
+    (place.commands / ".tokens/cmd-1").write_text("")
+    assert place.workspace.liveness("cmd-1") is Liveness.DEAD
+
+
+def test_tokens_outlive_the_directory_for_their_time(place):
+    place.run(place.launch("true"))
+    token = place.commands / ".tokens/cmd-1"
+    os.utime(token, (0, 0))
+    assert place.workspaces.prune() == 0, "its directory is still there"
+    place.workspace.clean("cmd-1")
+    assert place.workspaces.prune() == 0, "its time begins with the clean"
+    assert token.exists()
+    os.utime(token, (time.time() - 8 * 86400,) * 2)
+    assert place.workspaces.prune() == 1
+    assert not token.exists()
+
+
+def test_several_runners_see_one_command(place, shell):
+    others = LocalWorkspaces(
+        place.root.parent, place.commands.parent, drain_s=DRAIN_S, shell=shell, use_inotify=False
+    )
+    try:
+        place.workspace.start(place.sh("echo hi; exit 3"))
+        other = others.of("demo")
+        while other.liveness("cmd-1") is not Liveness.ENDED:
+            other.wait("cmd-1", 0.2)
+        assert other.read("cmd-1", "stdout", 0, 10) == b"hi\n"
+        assert other.exit("cmd-1") == place.workspace.exit("cmd-1")
+    finally:
+        others.close()
