@@ -1,4 +1,4 @@
-"""The smallest server of streams, for gunicorn: `gunicorn -c sse_app.py sse_app:app`."""
+"""The smallest server of streams, for gunicorn: `gunicorn -c sse_gunicorn.py sse_app:app`."""
 
 import os
 
@@ -8,7 +8,7 @@ from rdev.adapters.redis.connect import connect, connect_blocking
 from rdev.adapters.redis.feed import Feed
 from rdev.adapters.redis.streams import Streams
 from rdev.config import Settings
-from rdev.http.sse import EventsBlueprint, end_streams_when, frame
+from rdev.http.sse import EventsBlueprint, frame
 from rdev.services.events import Events
 from rdev.services.hub import Hub
 
@@ -32,7 +32,3 @@ def stream(project):
 
 app = Flask(__name__)
 app.register_blueprint(blueprint)
-
-
-def post_worker_init(worker):
-    end_streams_when(lambda: not worker.alive)

@@ -36,7 +36,7 @@ class Server:
         self.port = port or free_port()
         env = {f"RDEV_{name.upper()}": str(value) for name, value in settings.items()}
         here = Path(__file__).parent
-        argv = ["-c", str(here / "sse_app.py"), "--chdir", str(here), "-k", worker]
+        argv = ["-c", str(here / "sse_gunicorn.py"), "--chdir", str(here), "-k", worker]
         argv += ["--threads", "20"] if worker == "gthread" else []
         argv += ["--bind", f"127.0.0.1:{self.port}", "--graceful-timeout", "25", "--timeout", "0"]
         self.log = folder / f"gunicorn-{self.port}.log"

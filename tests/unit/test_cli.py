@@ -110,19 +110,20 @@ def test_run_sends_its_options(server, rdev):
 
 
 @pytest.mark.parametrize(
-    ("status", "more", "code", "said"),
+    ("status", "more", "ends"),
     [
-        ("succeeded", {"exit_code": 0}, 0, b""),
-        ("failed", {"exit_code": 137}, 137, b""),
-        ("failed", {"reason": "queue_timeout"}, 1, b"queue_timeout"),
-        ("cancelled", {"exit_code": 0}, 130, b"cancelled"),
-        ("timed_out", {"exit_code": 143}, 124, b"timeout"),
-        ("lost", {"reason": "workspace gone"}, 125, b"workspace gone"),
+        ("succeeded", {"exit_code": 0}, (0, b"")),
+        ("failed", {"exit_code": 137}, (137, b"")),
+        ("failed", {"reason": "queue_timeout"}, (1, b"queue_timeout")),
+        ("cancelled", {"exit_code": 0}, (130, b"cancelled")),
+        ("timed_out", {"exit_code": 143}, (124, b"timeout")),
+        ("lost", {"reason": "workspace gone"}, (125, b"workspace gone")),
     ],
 )
-def test_run_exits_as_the_command_ended(server, rdev, status, more, code, said):
+def test_run_exits_as_the_command_ended(server, rdev, status, more, ends):
     server.events = [finished(status, **more)]
     done = rdev("run", "demo", "--", "x")
+    code, said = ends
     assert done.returncode == code
     assert said in done.stderr
     assert bool(said) == bool(done.stderr)
@@ -219,9 +220,16 @@ def test_logs_finds_the_command(server, rdev, target):
 
 def test_logs_of_a_running_command_shows_what_there_is_and_returns(server, rdev):
     server.answers[f"GET /projects/demo/commands/{COMMAND}"] = (200, {"data": record("running")})
-    server.downloads = {"stdout": b"out\xff", "stderr": b"err"}
+    written = [
+        output(0, "out"),
+        output(0, "err", "stderr"),
+        output(3, "/w==", encoding="base64"),
+    ]
+    server.downloads = {"all": b"".join(json.dumps(each).encode() + b"\n" for each in written)}
     done = rdev("logs", f"demo/{COMMAND}")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"out\xff", b"err")
+    (asked,) = server.asked("GET", f"/projects/demo/commands/{COMMAND}/output")
+    assert asked.headers["accept"] == "application/x-ndjson"
 
 
 def test_logs_follows_to_the_end(server, rdev):

@@ -73,10 +73,18 @@ def list_keys(
         show.as_json([key.raw for key in found])
         return
     show.table(
-        ("KEY", "NAME", "SCOPES", "CREATED", "LAST USED", "REVOKED"),
+        ("KEY", "NAME", "SCOPES", "PROJECTS", "CREATED", "EXPIRES", "REVOKED"),
         [
-            (k.id, k.name, " ".join(k.scopes), k.created_at, k.last_used_at, k.revoked_at)
-            for k in found
+            (
+                key.id,
+                key.name,
+                " ".join(key.scopes),
+                " ".join(key.projects),
+                key.created_at,
+                key.expires_at,
+                key.revoked_at,
+            )
+            for key in found
         ],
     )
 

@@ -7,7 +7,7 @@ import typer
 from rdev.cli import options
 from rdev.cli.connection import connected
 from rdev.cli.outcome import INTERRUPTED, remark_on, write_event
-from rdev.cli.terminal import STDERR, STDOUT, complain, die_of_broken_pipe, write_all
+from rdev.cli.terminal import complain, die_of_broken_pipe
 
 if TYPE_CHECKING:
     from rdev.client import Client, Command
@@ -84,11 +84,6 @@ def _stream(client: "Client", command: "Command", *, as_json: bool) -> "Command"
 
 
 def _so_far(client: "Client", command: "Command", *, as_json: bool) -> None:
-    """Of a command that still runs, one stream after the other: its events have no end yet."""
-    if as_json:
-        for line in client.output_lines(command.project, command.id):
-            write_all(STDOUT, line)
-        return
-    for stream, fd in (("stdout", STDOUT), ("stderr", STDERR)):
-        for chunk in client.output(command.project, command.id, stream):
-            write_all(fd, chunk)
+    """Of a command that still runs: its events would go on to its end."""
+    for event in client.output_events(command.project, command.id):
+        write_event(event, as_json=as_json)

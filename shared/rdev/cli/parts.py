@@ -25,18 +25,18 @@ def functions(host: Host = "127.0.0.1", port: Port = 8080) -> None:
     """Serve every function but the runner on one port. `rdev up` starts this."""
     from rdev.platform.functions import serve
 
-    raise typer.Exit(serve(host, port) or 0)
+    serve(host, port)
 
 
 def runner() -> None:
     """Take commands from the queue and see them through. `rdev up` starts this."""
     from rdev.platform.resident import run
 
-    raise typer.Exit(run() or 0)
+    run()
 
 
 def triggers() -> None:
     """Send the wake-ups that a cluster's Broker would send. `rdev up` starts this."""
     from rdev.platform.triggers import run
 
-    raise typer.Exit(run() or 0)
+    run()

@@ -37,8 +37,8 @@ def list_projects(
     if as_json:
         show.as_json([project.raw for project in found])
         return
-    rows = [(each.id, each.status, each.git_url, each.created_at) for each in found]
-    show.table(("PROJECT", "STATUS", "GIT URL", "CREATED"), rows)
+    rows = [(each.id, each.workspace, each.git_url, each.created_at) for each in found]
+    show.table(("PROJECT", "WORKSPACE", "GIT URL", "CREATED"), rows)
 
 
 @projects.command("create")

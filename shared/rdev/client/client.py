@@ -125,9 +125,10 @@ class Client:
         A broken connection is resumed where it broke, except with `all`."""
         return _output.read(self._transport, _command_path(project, command_id), stream)
 
-    def output_lines(self, project: str, command_id: str) -> Iterator[bytes]:
-        """The output so far as the server's NDJSON, a line with its newline at a time."""
-        return _output.lines(self._transport, _command_path(project, command_id))
+    def output_events(self, project: str, command_id: str) -> Iterator[Event]:
+        """What the command has written so far, both streams as they were interleaved; without
+        ids. Ends there, also where the command goes on."""
+        return _output.entries(self._transport, _command_path(project, command_id))
 
     def events(
         self, project: str, stream_id: str | None = None, after: str | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from rdev.client.errors import ClientError
+from rdev.client.events import Event, parse
 from rdev.client.transport import Attempts, Transport
 
 _PARTIAL = 206
@@ -27,16 +28,19 @@ def read(transport: Transport, command_path: str, stream: str) -> Iterator[bytes
             attempts.wait_or_raise(exc, repeatable=stream != "all" or not position)
 
 
-def lines(transport: Transport, command_path: str) -> Iterator[bytes]:
-    """Both streams as NDJSON, in the order in which they were written. Not resumed."""
+def entries(transport: Transport, command_path: str) -> Iterator[Event]:
+    """Both streams so far, in the order in which they were written. Not resumed."""
     headers = {"Accept": "application/x-ndjson"}
     rest = b""
     with transport.stream(f"{command_path}/output", {"stream": "all"}, headers) as response:
         for chunk in response.iter_bytes():
             *whole, rest = (rest + chunk).split(b"\n")
-            yield from (line + b"\n" for line in whole)
-    if rest:
-        yield rest + b"\n"
+            yield from map(_entry, whole)
+
+
+def _entry(line: bytes) -> Event:
+    kind = "claude.message" if b'"message":' in line and b'"data":' not in line else "output"
+    return parse("", kind, line.decode())
 
 
 def _from(transport: Transport, path: str, stream: str, position: int) -> Iterator[bytes]:

@@ -18,6 +18,7 @@ class CommandBody(TypedDict, total=False):
     env: Mapping[str, str]
     stdin: str
     timeout_s: float
+    queue_timeout_s: float
     priority: str
     labels: Mapping[str, str]
     limits: Mapping[str, Any]
@@ -32,8 +33,8 @@ class CommandBody(TypedDict, total=False):
 class KeyBody(TypedDict, total=False):
     """What may be asked of a new key beside its name and scopes."""
 
+    description: str
     projects: list[str]
-    allowed_ips: list[str]
     expires_at: str
     rate_limit: int
     max_concurrent: int
@@ -41,10 +42,10 @@ class KeyBody(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project and the state of its workspace."""
+    """A project. `workspace` is the kind of place where its commands run."""
 
     id: str
-    status: str | None = None
+    workspace: str | None = None
     git_url: str | None = None
     created_at: str | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -53,7 +54,7 @@ class Project:
     def parse(cls, raw: Mapping[str, Any]) -> Self:
         return cls(
             id=str(raw["id"]),
-            status=raw.get("status"),
+            workspace=raw.get("workspace"),
             git_url=raw.get("git_url"),
             created_at=raw.get("created_at"),
             raw=raw,
@@ -67,8 +68,10 @@ class Key:
     id: str
     name: str = ""
     scopes: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
+    rate_limit: int | None = None
+    max_concurrent: int | None = None
     created_at: str | None = None
-    last_used_at: str | None = None
     expires_at: str | None = None
     revoked_at: str | None = None
     secret: str | None = field(default=None, repr=False)
@@ -81,7 +84,9 @@ class Key:
             name=raw.get("name") or "",
             scopes=tuple(raw.get("scopes") or ()),
             created_at=raw.get("created_at"),
-            last_used_at=raw.get("last_used_at"),
+            projects=tuple(raw.get("projects") or ()),
+            rate_limit=raw.get("rate_limit"),
+            max_concurrent=raw.get("max_concurrent"),
             expires_at=raw.get("expires_at"),
             revoked_at=raw.get("revoked_at"),
             secret=raw.get("key") or raw.get("secret"),

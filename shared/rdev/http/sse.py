@@ -112,37 +112,31 @@ def end_streams_when(done: Callable[[], bool]) -> None:
 
 
 class _OpenStreams:
-    """The streams this process has open, and the thread that ends them."""
+    """The streams this process has open, and the thread that ends them. No lock: this module
+    may be imported before gevent patches the process, and a lock from before blocks it."""
 
     def __init__(self) -> None:
         self.stopping = False
         self.done: Callable[[], bool] = lambda: False
         self._readers: set[EventsReader] = set()
-        self._watching = False
-        self._lock = threading.Lock()
+        self._watched = False
 
     def add(self, reader: EventsReader) -> None:
-        with self._lock:
-            self._readers.add(reader)
-            if not self._watching:
-                self._watching = True
-                threading.Thread(target=self._watch, name="rdev-sse", daemon=True).start()
+        self._readers.add(reader)
+        if not self._watched:
+            self._watched = True
+            threading.Thread(target=self._watch, name="rdev-sse", daemon=True).start()
 
     def discard(self, reader: EventsReader) -> None:
-        with self._lock:
-            self._readers.discard(reader)
+        self._readers.discard(reader)
 
     def _watch(self) -> None:
         while True:
             time.sleep(_POLL_S)
-            with self._lock:
-                if not self._readers:
-                    self._watching = False
-                    return
-                if self.stopping or self.done():
-                    self.stopping = True
-                    for reader in self._readers:
-                        reader.wake()
+            if self.stopping or self.done():
+                self.stopping = True
+                for reader in tuple(self._readers):
+                    reader.wake()
 
 
 _open = _OpenStreams()

@@ -11,10 +11,9 @@ from typing import Any
 from gevent import monkey
 from gunicorn.app.base import BaseApplication
 
+from rdev.platform.listener import LISTEN_FD
+
 CONNECTIONS = 20_000
-LISTEN_FD = "RDEV_LISTEN_FD"
-"""A listening socket handed down by `rdev up`: while this process is started again, clients wait
-in its queue and are not refused."""
 
 
 class _Functions(BaseApplication):  # type: ignore[misc] # gunicorn has no annotations

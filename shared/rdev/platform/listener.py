@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from rdev.platform.problems import CannotStart
 
 BACKLOG = 2048
+LISTEN_FD = "RDEV_LISTEN_FD"
+"""Names the descriptor of the socket that `rdev up` hands down: while the functions are started
+again, clients wait in its queue and are not refused."""
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound here
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rdev.platform import unprivileged
-from rdev.platform.functions import LISTEN_FD
 from rdev.platform.layout import Layout
+from rdev.platform.listener import LISTEN_FD
 from rdev.platform.processes import Recorded, end_all, processes_in, start_mark
 from rdev.platform.stores import Postgres, Valkey
 from rdev.platform.supervisor import Part
@@ -87,7 +87,7 @@ def forget_stale_pid(postgres: Postgres) -> None:
     """Remove the lock files of a dead server whose pid is somebody else's by now: Postgres would
     take that process for itself and never start. While any process of the old server is left they
     stay, since they are what keeps two servers off the same files."""
-    if processes_in(postgres.data_dir.resolve()):
+    if not Path("/proc/self").exists() or processes_in(postgres.data_dir.resolve()):
         return
     (postgres.data_dir / "postmaster.pid").unlink(missing_ok=True)
     for leftover in postgres.socket_dir.glob(".s.PGSQL.*"):

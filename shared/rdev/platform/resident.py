@@ -1,6 +1,7 @@
 """`rdev runner`: the runner function under gunicorn's plain threads, and a resident runner beside
 it. Never gevent: a process that it has patched spawns seven times slower."""
 
+import logging
 import os
 import threading
 from typing import Any
@@ -10,6 +11,8 @@ from gunicorn.app.base import BaseApplication
 from rdev import wiring
 from rdev.platform.gateway import load_function
 from rdev.platform.logs import configure
+
+log = logging.getLogger(__name__)
 
 _HAND_OVER_S = 4.0
 
@@ -49,6 +52,7 @@ def _run() -> None:
         wiring.resident_runner().run()
     except BaseException:
         # A runner that is gone must not look alive: have gunicorn start another worker.
+        log.exception("the runner ended")
         os._exit(1)
 
 

@@ -86,7 +86,7 @@ class Postgres:
         """Start one of Postgres's programs as its account, in a session of its own, from `/`
         (the caller's directory may be one that the account cannot enter)."""
         account = self.account
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 - a program of the wheel
             argv,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
@@ -162,7 +162,7 @@ def migrate(url: str, migrations_dir: Path) -> None:
     if program is None:
         raise CannotStart("dbmate is not installed. Install rdev[up].")
     action = "up" if any(migrations_dir.glob("*.sql")) else "create"
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - our own arguments
         [program, "--migrations-dir", str(migrations_dir), "--no-dump-schema", action],
         env={**os.environ, "DATABASE_URL": url},
         cwd="/",  # no .env file of whoever calls this

@@ -8,9 +8,12 @@ with one line; what dies after it is started again, for ever.
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import TextIO
 
 from rdev.config import SOURCE_ROOT
 from rdev.errors import RdevError
@@ -25,64 +28,85 @@ from rdev.platform.supervisor import Part, Stop, Supervisor, listening_for_stop
 READY_TIMEOUT_S = 60.0
 """Generous: a crash recovery of Postgres or a long append-only file takes its time."""
 
-Greeting = Callable[[Path, str], list[str]]
-MakeParts = Callable[[str, int, int], list[Part]]
-
 
 class _Stopped(Exception):  # noqa: N818 - not an error
     """Asked to stop before everything was up."""
 
 
+def _first_run(home: Path, url: str) -> list[str]:
+    from rdev.platform.first_run import first_run
+
+    return first_run(home, url)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What runs beside the stores, and where."""
+
+    host: str
+    port: int
+    make_parts: Callable[[str, int, int], list[Part]] = rdev_parts
+    """Of host, port and the listening socket's descriptor."""
+    greet: Callable[[Path, str], list[str]] = _first_run
+    """Called once everything answers; gives the lines to print."""
+
+    @property
+    def url(self) -> str:
+        return base_url(self.host, self.port)
+
+
 def up(home: Path, host: str, port: int) -> int:
     """Run the platform until SIGTERM, SIGINT or SIGHUP. Returns the exit code."""
-    return run(home, host, port, rdev_parts, _first_run)
+    return run(home, Plan(host, port))
 
 
-def run(home: Path, host: str, port: int, make_parts: MakeParts, greet: Greeting) -> int:
-    """As `up`, with the parts beside the stores, and the greeting, of the caller's choice."""
+def run(home: Path, plan: Plan) -> int:
+    """As `up`, by a plan."""
     try:
         with listening_for_stop() as stop, occupied(home) as place:
-            return _run(place, host, port, make_parts, greet, stop)
+            _run(place, plan, stop)
     except CannotStart as exc:
-        _say(str(exc), sys.stderr)
+        _write(sys.stderr, f"rdev: {exc}\n")
         return 1
     except _Stopped:
-        return 0
+        pass
+    return 0
 
 
-def _run(
-    home: Path, host: str, port: int, make_parts: MakeParts, greet: Greeting, stop: Stop
-) -> int:
+def _run(home: Path, plan: Plan, stop: Stop) -> None:
     began = time.monotonic()
-    for process in end_all(p for p in read_record(home / "run" / "processes.json")):
+    for process in end_all(read_record(home / "run" / "processes.json")):
         _say(f"ended {process.name} (pid {process.pid}), left by an earlier run")
-    try:
+    with _explaining(home), listen(plan.host, plan.port) as listener:
         layout = prepare(home)
         stores = Stores.of(layout)
         stores.clear()
-    except OSError as exc:
-        raise unusable(home, exc) from exc
-    with listen(host, port) as listener:
         keeper = Supervisor(layout.log, layout.record, _say)
         try:
             _start_stores(keeper, stores, stop)
             _configure(layout, stores)
-            for part in make_parts(host, port, listener.fileno()):
+            for part in plan.make_parts(plan.host, plan.port, listener.fileno()):
                 keeper.start(part)
-            _await_health(keeper, host, port, stop)
-            lines = greet(home, base_url(host, port))
-            _say(f"ready on {base_url(host, port)} after {time.monotonic() - began:.1f} s")
-            _print([*lines, "", "Ctrl-C ends it."])
+            _await_health(keeper, plan.url, stop)
+            lines = plan.greet(home, plan.url)
+            _say(f"ready on {plan.url} after {time.monotonic() - began:.1f} s")
+            _write(sys.stdout, "\n".join(["", *lines, "", "Ctrl-C ends it.", ""]))
             keeper.tend(stop)
             _say("stopping")
-        except OSError as exc:
-            raise unusable(home, exc) from exc
-        except RdevError as exc:
-            raise CannotStart(f"The first steps failed: {exc.message}") from exc
         finally:
             listener.close()
             keeper.stop()
-    return 0
+
+
+@contextmanager
+def _explaining(home: Path) -> Iterator[None]:
+    """Turn what may go wrong on the way up into one line."""
+    try:
+        yield
+    except OSError as exc:
+        raise unusable(home, exc) from exc
+    except RdevError as exc:
+        raise CannotStart(f"The first steps failed: {exc.message}") from exc
 
 
 def _start_stores(keeper: Supervisor, stores: Stores, stop: Stop) -> None:
@@ -108,9 +132,9 @@ def _configure(layout: Layout, stores: Stores) -> None:
         os.environ["RDEV_PEPPER_FILE"] = str(Path(own_pepper).absolute())
 
 
-def _await_health(keeper: Supervisor, host: str, port: int, stop: Stop) -> None:
+def _await_health(keeper: Supervisor, url: str, stop: Stop) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
-    while not _healthy(base_url(host, port)):
+    while not _healthy(url):
         if stop.asked or not keeper.all_alive() or time.monotonic() > deadline:
             _explain(keeper, stop, {})
 
@@ -141,18 +165,12 @@ def _explain(keeper: Supervisor, stop: Stop, remedies: dict[str, str]) -> None:
     )
 
 
-def _first_run(home: Path, url: str) -> list[str]:
-    from rdev.platform.first_run import first_run
-
-    return first_run(home, url)
+def _say(line: str) -> None:
+    _write(sys.stdout, f"rdev: {line}\n")
 
 
-def _say(line: str, where: object = None) -> None:
-    stream = sys.stderr if where is sys.stderr else sys.stdout
-    stream.write(f"rdev: {line}\n")
-    stream.flush()
-
-
-def _print(lines: list[str]) -> None:
-    sys.stdout.write("\n".join(["", *lines, ""]))
-    sys.stdout.flush()
+def _write(stream: TextIO, text: str) -> None:
+    # Whoever read this may be gone; that is no reason to stop.
+    with suppress(OSError):
+        stream.write(text)
+        stream.flush()

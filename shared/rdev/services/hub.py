@@ -124,9 +124,11 @@ class Hub:
         watch = _Watch(self.feed.latest([project_id])[project_id])
         with self.lock:
             watch = self._watches.setdefault(project_id, watch)
-            if self._thread is None and not self._stopped:
+            first = self._thread is None and not self._stopped
+            if first:
                 self._thread = threading.Thread(target=self._run, name="rdev-hub", daemon=True)
-                self._thread.start()
+        if first and self._thread is not None:
+            self._thread.start()  # not under the lock: it waits for the thread
         self.feed.ring()
         return watch
 

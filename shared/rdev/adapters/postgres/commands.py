@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 from rdev.domain.commands import Command, Kind, Position, Priority, Status, Submission
 
 # What a record shows: all but what only the runner needs.
-_COLUMNS = """id, project_id, key_id, kind, status, priority, spec, labels, timeout_s, queued_at,
+COLUMNS = """id, project_id, key_id, kind, status, priority, spec, labels, timeout_s, queued_at,
     started_at, finished_at, exit_code, signal, reason, stdout_bytes, stderr_bytes,
     stdout_sha256, stderr_sha256, truncated, usage, cancel_requested_at, epoch"""
 
@@ -26,7 +26,7 @@ class CommandRows:
             insert into commands (id, project_id, key_id, kind, priority, spec, env, stdin,
                 labels, timeout_s, queue_timeout_s)
             values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-            returning {_COLUMNS}
+            returning {COLUMNS}
             """,  # noqa: S608 - a constant
             (
                 asked.id,
@@ -88,7 +88,7 @@ class CommandRows:
 
     def get(self, project_id: str, command_id: str) -> Command | None:
         row = self._sql.execute(
-            f"select {_COLUMNS} from commands where id = %s and project_id = %s",  # noqa: S608
+            f"select {COLUMNS} from commands where id = %s and project_id = %s",  # noqa: S608
             (command_id, project_id),
         ).fetchone()
         return command_of(row) if row else None
@@ -107,7 +107,7 @@ class CommandRows:
         """Newest first; `before` is the id to go on after."""
         rows = self._sql.execute(
             f"""
-            select {_COLUMNS} from commands
+            select {COLUMNS} from commands
             where project_id = %(project_id)s
                 and (%(before)s::text is null or id < %(before)s)
                 and (%(status)s::text is null or status = %(status)s)
@@ -131,7 +131,7 @@ class CommandRows:
     def unfinished_of(self, project_id: str) -> Command | None:
         row = self._sql.execute(
             f"""
-            select {_COLUMNS} from commands
+            select {COLUMNS} from commands
             where project_id = %s and status in ('queued', 'running') limit 1
             """,  # noqa: S608 - a constant
             (project_id,),
@@ -144,7 +144,7 @@ class CommandRows:
             f"""
             update commands set status = 'cancelled', finished_at = clock_timestamp(),
                 cancel_requested_at = clock_timestamp(), epoch = epoch + 1, env = '{{}}', stdin = ''
-            where id = %s and status = 'queued' returning {_COLUMNS}
+            where id = %s and status = 'queued' returning {COLUMNS}
             """,  # noqa: S608 - a constant
             (command_id,),
         ).fetchone()

@@ -11,8 +11,10 @@ import psycopg
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from rdev.adapters.postgres.commands import command_of
+from rdev.adapters.postgres.commands import COLUMNS, command_of
 from rdev.domain.commands import Claim, Command, Ending, Priority
+
+_CLAIMED = f"{COLUMNS}, env, stdin, failures"
 
 # Walks the distinct keys that wait by one index probe each, however long the queue is.
 _NEXT_KEY = """
@@ -37,7 +39,7 @@ limit 1
 for update of t
 """
 
-_TAKE = """
+_TAKE = f"""
 with turn as (
     update queue_turns set last_turn_at = clock_timestamp() where key_id = %(key_id)s
 )
@@ -49,8 +51,8 @@ where id = (
     order by id limit 1 for update skip locked
 ) and (select count(*) from commands r where r.key_id = %(key_id)s and r.status = 'running')
     < %(max_concurrent)s
-returning *, 0.0::float as running_s
-"""
+returning {_CLAIMED}, 0.0::float as running_s
+"""  # noqa: S608 - constants
 
 
 class QueueRows:
@@ -101,16 +103,16 @@ class QueueRows:
     def take_over(self, *, runner: str, lease_s: float, limit: int) -> list[Claim]:
         """Claim commands whose lease is really over."""
         rows = self._sql.execute(
-            """
+            f"""
             update commands set epoch = epoch + 1, runner = %(runner)s,
                 lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
             where id in (
                 select id from commands where status = 'running' and lease_until < now()
                 order by lease_until limit %(limit)s for update skip locked
             )
-            returning *, coalesce(extract(epoch from clock_timestamp() - started_at), 0)::float
-                as running_s
-            """,
+            returning {_CLAIMED}, coalesce(
+                extract(epoch from clock_timestamp() - started_at), 0)::float as running_s
+            """,  # noqa: S608 - constants
             {"runner": runner, "lease_s": lease_s, "limit": limit},
         )
         return [_claim(row) for row in rows]
@@ -173,17 +175,17 @@ class QueueRows:
     def finish(self, command_id: str, epoch: int, ending: Ending) -> Command | None:
         """Close the record. None where the lease is lost or the record is closed already."""
         row = self._sql.execute(
-            """
+            f"""
             update commands set status = %(status)s, exit_code = %(exit_code)s,
                 signal = %(signal)s, reason = %(reason)s, truncated = %(truncated)s,
                 stdout_bytes = %(stdout_bytes)s, stderr_bytes = %(stderr_bytes)s,
                 stdout_sha256 = %(stdout_sha256)s, stderr_sha256 = %(stderr_sha256)s,
                 usage = %(usage)s, finished_at = clock_timestamp(), lease_until = null,
                 started_at = case when %(ran)s then coalesce(started_at, clock_timestamp()) end,
-                env = '{}', stdin = ''
+                env = '{{}}', stdin = ''
             where id = %(id)s and epoch = %(epoch)s and status = 'running'
-            returning *
-            """,
+            returning {COLUMNS}
+            """,  # noqa: S608 - constants
             {
                 "id": command_id,
                 "epoch": epoch,
@@ -205,24 +207,24 @@ class QueueRows:
     def expire_waiting(self) -> list[Command]:
         """Fail what has waited for longer than its `queue_timeout_s`."""
         rows = self._sql.execute(
-            """
+            f"""
             update commands set status = 'failed', reason = 'queue_timeout',
-                finished_at = clock_timestamp(), epoch = epoch + 1, env = '{}', stdin = ''
+                finished_at = clock_timestamp(), epoch = epoch + 1, env = '{{}}', stdin = ''
             where status = 'queued' and queue_timeout_s is not null
                 and queued_at + make_interval(secs => queue_timeout_s) < now()
-            returning *
-            """
+            returning {COLUMNS}
+            """  # noqa: S608 - constants
         )
         return [command_of(row) for row in rows]
 
     def unannounced(self, *, older_than_s: float, limit: int) -> list[Command]:
         """Closed records whose `command.finished` was not published, as far as is known."""
         rows = self._sql.execute(
-            """
-            select * from commands where not announced and status not in ('queued', 'running')
+            f"""
+            select {COLUMNS} from commands where not announced and status not in ('queued', 'running')
                 and finished_at < now() - make_interval(secs => %s)
             order by finished_at limit %s
-            """,
+            """,  # noqa: S608 - constants
             (older_than_s, limit),
         )
         return [command_of(row) for row in rows]

@@ -1,0 +1,70 @@
+# One command to a running system (`make run`), one to the tests (`make test`).
+# All it needs beforehand is Python 3.11 or later with venv; everything else goes into .venv.
+
+PORT ?= 8080
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+
+# Found at use, not here: `make help` needs no Python. PYTHON=/path/to/python3 names another one.
+CANDIDATES := python3 python3.11 python3.12 python3.13 python3.14
+
+# uv fills this .venv with this .venv's Python, whatever the caller's environment says.
+export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
+export UV_PYTHON := $(CURDIR)/$(BIN)/python
+export UV_PYTHON_DOWNLOADS := never
+unexport VIRTUAL_ENV CONDA_PREFIX PYTHONHOME PYTHONPATH
+
+# A virtual environment dies with its Python and does not survive being moved: make another then.
+ifneq ($(wildcard $(BIN)/uv),)
+DEAD := $(shell $(BIN)/python -c 'import sys; sys.exit(open("$(VENV)/.place").read() != "$(CURDIR)\n")' 2>/dev/null || { rm -f $(BIN)/uv; echo dead; })
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help run test fast check
+.DELETE_ON_ERROR:
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: $(VENV)/.run ## start everything on 127.0.0.1:8080 (PORT=… for another); Ctrl-C ends it
+	@exec $(BIN)/rdev up --port $(PORT)
+
+test: $(VENV)/.dev ## run every test
+	@exec $(BIN)/python -m pytest
+
+fast: $(VENV)/.dev ## run the tests that take seconds
+	@exec $(BIN)/python -m pytest -m "not slow" tests/unit
+
+check: $(VENV)/.dev ## lint, formatting, types, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+# --inexact: what the other of the two installed stays.
+$(VENV)/.run: $(BIN)/uv uv.lock pyproject.toml
+	@echo "Installing what rdev needs into $(VENV)"
+	@$(BIN)/uv sync --quiet --frozen --inexact --no-dev --extra up
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/uv uv.lock pyproject.toml
+	@echo "Installing what rdev and its tests need into $(VENV)"
+	@$(BIN)/uv sync --quiet --frozen --inexact --all-extras
+	@touch $@
+
+# Only an environment that is complete gets a uv; whatever else is in the way is half-made.
+$(BIN)/uv:
+	@fail() { echo "rdev: $$1" >&2; exit 1; }; \
+	new='import sys; sys.exit(sys.version_info < (3, 11))'; \
+	test -w . || fail "$(CURDIR) is not writable. Make it so, or work in a copy."; \
+	for python in $(or $(PYTHON),$(CANDIDATES)); do \
+	  "$$python" -c "$$new" 2>/dev/null && break; found=$${found:-$$(command -v "$$python")}; python=; \
+	done; \
+	test -n "$$python" -o -z "$$found" || fail "$$found is too old: $$("$$found" --version 2>&1). Install Python 3.11 or later, or name one: make PYTHON=/path/to/python3"; \
+	test -n "$$python" || fail "No Python found. Install Python 3.11 or later, or name one: make PYTHON=/path/to/python3"; \
+	"$$python" -c 'import ensurepip, venv' 2>/dev/null || fail "$$python has no venv module. Debian, Ubuntu: sudo apt install $$("$$python" -c 'import sys; print("python3.%d-venv" % sys.version_info[1])') (or python3-venv)"; \
+	echo "Making $(VENV) with $$python"; \
+	rm -rf $(VENV) && "$$python" -m venv $(VENV) || { rm -rf $(VENV); fail "$$python could not make $(CURDIR)/$(VENV); see above."; }; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input uv==$(UV_VERSION) || { rm -rf $(VENV); fail "uv could not be installed from PyPI; see above."; }; \
+	echo "$(CURDIR)" > $(VENV)/.place
