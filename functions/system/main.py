@@ -23,7 +23,9 @@ def ready() -> Response:
     """Readiness: the stores answer, each within a second."""
     checks = wiring.readiness()
     ok = all(check["status"] == "ok" for check in checks.values())
-    return envelope.data({"status": "ok" if ok else "unavailable", "checks": checks}, 200 if ok else 503)
+    return envelope.data(
+        {"status": "ok" if ok else "unavailable", "checks": checks}, 200 if ok else 503
+    )
 
 
 @blueprint.get("/metrics")

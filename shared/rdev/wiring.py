@@ -58,7 +58,9 @@ def database() -> "Database":
 
     s = settings()
     return Database(
-        s.database_url.get_secret_value(), pool_size=s.database_pool_size, timeout_s=s.store_timeout_s
+        s.database_url.get_secret_value(),
+        pool_size=s.database_pool_size,
+        timeout_s=s.store_timeout_s,
     )
 
 
@@ -170,9 +172,12 @@ def _ask_postgres() -> None:
 def _ask_redis() -> None:
     from rdev.adapters.redis.connect import connect, translated
 
-    with translated(), connect(
-        settings().redis_url.get_secret_value(), timeout_s=_READY_S, max_connections=1
-    ) as client:
+    with (
+        translated(),
+        connect(
+            settings().redis_url.get_secret_value(), timeout_s=_READY_S, max_connections=1
+        ) as client,
+    ):
         client.ping()
 
 

@@ -239,11 +239,10 @@ def test_who_reads_nothing_is_disconnected_and_slows_nobody(tmp_path, redis_url,
             reader.join(ENOUGH_S)
         assert [len(c.text()) for c in clients] == [count * len(piece)] * 9
         wait_for_hangup(stuck)
-        with pytest.raises((OSError, ValueError)):
+        with pytest.raises((OSError, ValueError)):  # cut off in the middle of a chunk
             stuck.read()
-            assert stuck.ended
-            raise ValueError("it ended early") if not finished(stuck) else AssertionError
-        last_id = stuck.events[-1][0]
+        assert not finished(stuck)
+        last_id = stuck.events[-1][0] if stuck.events else None
         with closing(Client(server.port, last_id=last_id)) as again:
             again.head()
             again.read()
@@ -257,7 +256,7 @@ def wait_for_hangup(client):
     import select
 
     poller = select.poll()
-    poller.register(client.socket, select.POLLRDHUP)
+    poller.register(client.socket, select.POLLRDHUP | select.POLLERR)
     assert poller.poll(ENOUGH_S * 1000), "still connected"
 
 

@@ -24,7 +24,7 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 def install(blueprint: Blueprint) -> None:
     """Make the module that is being loaded a function: call it once, last, at its import, while
     functions-framework holds the app context. Opens no socket, file or thread."""
-    app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
     app.register_blueprint(blueprint)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
@@ -78,7 +78,7 @@ def _answer_error(exc: Exception) -> Response:
         return envelope.error(exc)
     if isinstance(exc, HTTPException):
         return envelope.error(_from_werkzeug(exc))
-    log.exception("request %s failed", envelope.request_id())
+    log.error("request %s failed", envelope.request_id(), exc_info=exc)
     return envelope.error(RdevError())
 
 

@@ -69,9 +69,10 @@ class CreateKey(Strict):
     name: Annotated[Text, Field(min_length=1, max_length=100)]
     scopes: Annotated[list[Annotated[str, AfterValidator(_scope)]], Field(min_length=1)]
     description: Annotated[Text, Field(max_length=1000)] = ""
-    projects: Annotated[list[Annotated[Text, Field(min_length=1, max_length=63)]], Field(
-        min_length=1, max_length=_MAX_LIST
-    )] = ["*"]
+    projects: Annotated[
+        list[Annotated[Text, Field(min_length=1, max_length=63)]],
+        Field(min_length=1, max_length=_MAX_LIST),
+    ] = ["*"]
     rate_limit: Annotated[int, Field(ge=1, le=100_000)] | None = None
     max_concurrent: Annotated[int, Field(ge=1, le=10_000)] | None = None
     expires_at: AwareDatetime | None = None
@@ -81,9 +82,12 @@ class CreateProject(Strict):
     """A new project and its workspace."""
 
     id: ProjectId
-    git_url: Annotated[
-        Text, Field(max_length=2000, pattern=r"^(https?://|ssh://|git@|file:///)[^\s-]\S*$")
-    ] | None = None
+    git_url: (
+        Annotated[
+            Text, Field(max_length=2000, pattern=r"^(https?://|ssh://|git@|file:///)[^\s-]\S*$")
+        ]
+        | None
+    ) = None
     env: Env = {}
 
 
@@ -108,8 +112,8 @@ class _Command(Strict):
     cwd: Cwd = "."
     env: Env = {}
     stdin: str = ""
-    timeout_s: Annotated[float, Field(gt=0, le=86_400, strict=False)] | None = None
-    queue_timeout_s: Annotated[float, Field(gt=0, le=86_400, strict=False)] | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    queue_timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     priority: Priority = Priority.NORMAL
     limits: Limits = Limits()
     labels: Annotated[
@@ -158,12 +162,15 @@ class ClaudeCommand(_Command):
     session_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")] | None = None
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/\[\]-]{0,99}$")] | None = None
     max_turns: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    allowed_tools: Annotated[
-        list[Annotated[str, Field(pattern=r"^[A-Za-z][^,\x00]{0,199}$")]],
-        Field(max_length=_MAX_LIST),
-    ] | None = None
+    allowed_tools: (
+        Annotated[
+            list[Annotated[str, Field(pattern=r"^[A-Za-z][^,\x00]{0,199}$")]],
+            Field(max_length=_MAX_LIST),
+        ]
+        | None
+    ) = None
     permission_mode: Literal["default", "acceptEdits", "plan", "bypassPermissions"] | None = None
-    max_cost_usd: Annotated[float, Field(gt=0, le=100_000, strict=False)] | None = None
+    max_cost_usd: Annotated[float, Field(gt=0, le=100_000)] | None = None
 
 
 class Page(Strict):

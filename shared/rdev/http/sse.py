@@ -6,9 +6,11 @@ that are no line ends to a browser; here data is one line of ASCII JSON.
 
 import random
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Protocol
 
 from flask import Response, request
@@ -92,6 +94,10 @@ class EventsBlueprint(ServerSentEventsBlueprint):  # type: ignore[misc]  # flask
                     yield events
                 elif not reader.ended:
                     yield b":\n\n"
+        except GeneratorExit:
+            if connection is not None:
+                _reset(connection)
+            raise
         finally:
             _open.discard(reader)
             reader.close()
@@ -152,9 +158,14 @@ def _bound_writes(environ: dict[str, Any], timeout_s: float) -> socket.socket | 
     return connection
 
 
+def _reset(connection: socket.socket) -> None:
+    """Closed before its end: a write failed. Else the kernel goes on for minutes keeping what
+    it holds for a client that does not read."""
+    with suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def _hang_up(connection: socket.socket) -> None:
     """No further request on this connection: else the worker waits for one before it ends."""
-    try:
+    with suppress(OSError):  # the client was faster
         connection.shutdown(socket.SHUT_RD)
-    except OSError:
-        return  # the client was faster

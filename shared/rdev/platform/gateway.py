@@ -16,7 +16,8 @@ def load_function(noun: str, root: Path = SOURCE_ROOT) -> WSGI:
     """The function as functions-framework serves it."""
     import functions_framework
 
-    app: WSGI = functions_framework.create_app(noun, str(root / "functions" / noun / "main.py"))
+    source = str(root / "functions" / noun / "main.py")
+    app: WSGI = functions_framework.create_app(noun, source)  # type: ignore[no-untyped-call]
     return app
 
 

@@ -10,7 +10,7 @@ from rdev.config import settings
 
 def configure() -> None:
     """Send this process's log to stderr as the settings say."""
-    shared = [
+    shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

@@ -29,7 +29,7 @@ READY_TIMEOUT_S = 60.0
 """Generous: a crash recovery of Postgres or a long append-only file takes its time."""
 
 
-class _Stopped(Exception):  # noqa: N818 - not an error
+class _Stopped(Exception):
     """Asked to stop before everything was up."""
 
 

@@ -166,7 +166,11 @@ class Exec:
 
     def _announce_finished(self, command: Command) -> None:
         self._streams.announce(
-            command.project_id, command.id, FINISHED, {"command": record_of(command)}, command.output
+            command.project_id,
+            command.id,
+            FINISHED,
+            {"command": record_of(command)},
+            command.output,
         )
         with self._transaction() as tx:
             tx.queue.mark_announced(command.id)

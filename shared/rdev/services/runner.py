@@ -30,7 +30,7 @@ _MOST_FAILURES = 5
 _TICKET_WAIT_S = 1.0
 
 
-class _LeaveIt(Exception):  # noqa: N818 - not an error: another runner goes on
+class _LeaveIt(Exception):
     """This runner is stopping, or the command belongs to another one now."""
 
 
@@ -370,12 +370,9 @@ class Runner:
     def _take_over(self) -> None:
         while not self._stopping.is_set() and self._slots.acquire(blocking=False):
             with self._transaction() as tx:
-                claims = tx.queue.take_over(
-                    runner=self.name, lease_s=self._rules.lease_s, limit=1
-                )
+                claims = tx.queue.take_over(runner=self.name, lease_s=self._rules.lease_s, limit=1)
             if not claims:
                 self._slots.release()
                 return
             log.info("taking over %s", claims[0].command.id)
             self._give_slot(claims[0])
-

@@ -221,7 +221,8 @@ class QueueRows:
         """Closed records whose `command.finished` was not published, as far as is known."""
         rows = self._sql.execute(
             f"""
-            select {COLUMNS} from commands where not announced and status not in ('queued', 'running')
+            select {COLUMNS} from commands
+            where not announced and status not in ('queued', 'running')
                 and finished_at < now() - make_interval(secs => %s)
             order by finished_at limit %s
             """,  # noqa: S608 - constants

@@ -86,4 +86,3 @@ class Tickets:
 
 def _text(value: bytes) -> str:
     return value.decode()
-

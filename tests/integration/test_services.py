@@ -1,0 +1,259 @@
+"""Keys, projects and submissions against the real Postgres."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from rdev.adapters.postgres.database import Database
+from rdev.adapters.redis.connect import connect, connect_blocking
+from rdev.adapters.redis.streams import Streams
+from rdev.adapters.redis.tickets import Tickets
+from rdev.adapters.workspaces.local import LocalWorkspaces
+from rdev.domain.commands import Command, Kind, Priority, Status
+from rdev.domain.keys import Key, new_secret
+from rdev.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    StoreUnavailable,
+    TooManyRequests,
+    Unauthorized,
+)
+from rdev.services.exec import Exec, Wish
+from rdev.services.keys import Keys
+from rdev.services.projects import Projects
+
+PEPPER = "p" * 32
+WISH = Wish(Kind.SHELL, {"command": "true"})
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.time
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url, pool_size=10, timeout_s=10)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def keys(database: Database, clock: Clock) -> Keys:
+    return Keys(database.transaction, pepper=PEPPER, now=clock)
+
+
+@pytest.fixture
+def admin(keys: Keys) -> Key:
+    secret = keys.create_first()
+    assert secret is not None
+    return keys.authenticate(secret)
+
+
+@pytest.fixture
+def projects(database: Database, clock: Clock, tmp_path: Path) -> Iterator[Projects]:
+    workspaces = LocalWorkspaces(tmp_path / "w", tmp_path / "c", drain_s=0.1)
+    yield Projects(database.transaction, workspaces, now=clock)
+    workspaces.close()
+
+
+@pytest.fixture
+def tickets(redis_url: str) -> Iterator[Tickets]:
+    with connect(redis_url) as client, connect_blocking(redis_url, block_s=2) as blocking:
+        yield Tickets(client, blocking)
+
+
+@pytest.fixture
+def exec_(database: Database, tickets: Tickets, redis_url: str) -> Iterator[Exec]:
+    with connect(redis_url) as client:
+        yield Exec(
+            database.transaction, tickets, Streams(client), default_timeout_s=60, queue_depth=100
+        )
+
+
+def submit(exec_: Exec, by: Key, wish: Wish = WISH, **more: object) -> Command:
+    return exec_.submit(by, "demo", wish, **more)
+
+
+def test_twenty_that_ask_at_once_for_the_first_key_get_one(keys: Keys) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        made = list(pool.map(lambda _: keys.create_first(), range(20)))
+    assert sum(secret is not None for secret in made) == 1
+
+
+def test_a_revoked_key_is_refused_at_the_next_request(keys: Keys, admin: Key) -> None:
+    key, secret = keys.create(admin, name="n", scopes=("projects:read",))
+    assert keys.authenticate(secret).id == key.id
+    keys.revoke(key.id)
+    with pytest.raises(Unauthorized):
+        keys.authenticate(secret)
+    first = keys.get(key.id).revoked_at
+    keys.revoke(key.id)
+    assert keys.get(key.id).revoked_at == first
+
+
+def test_an_expired_key_is_refused(keys: Keys, admin: Key, clock: Clock) -> None:
+    _, secret = keys.create(
+        admin, name="n", scopes=("admin",), expires_at=clock.time + timedelta(seconds=10)
+    )
+    keys.authenticate(secret)
+    clock.time += timedelta(seconds=10)
+    with pytest.raises(Unauthorized):
+        keys.authenticate(secret)
+
+
+def test_every_wrong_secret_gets_the_same_words(keys: Keys, admin: Key) -> None:
+    key, revoked = keys.create(admin, name="n", scopes=("admin",))
+    keys.revoke(key.id)
+    said = set()
+    for secret in ("", "rdev_x", new_secret(), revoked, "\0", "é" * 43):
+        with pytest.raises(Unauthorized) as caught:
+            keys.authenticate(secret)
+        said.add(caught.value.message)
+    assert len(said) == 1
+
+
+def test_no_key_grants_more_than_it_holds(keys: Keys, admin: Key) -> None:
+    maker, _ = keys.create(admin, name="m", scopes=("keys:admin",), projects=("demo",))
+    with pytest.raises(Forbidden):
+        keys.create(maker, name="n", scopes=("admin",), projects=("demo",))
+    with pytest.raises(Forbidden):
+        keys.create(maker, name="n", scopes=("keys:admin",))
+
+
+def test_a_project_is_made_once(projects: Projects, admin: Key) -> None:
+    projects.create(admin, "demo")
+    with pytest.raises(Conflict):
+        projects.create(admin, "demo")
+
+
+def test_a_project_that_the_key_may_not_see_is_not_found(
+    projects: Projects, keys: Keys, admin: Key
+) -> None:
+    projects.create(admin, "secret")
+    bound, _ = keys.create(admin, name="n", scopes=("projects:read",), projects=("web-*",))
+    with pytest.raises(NotFound) as hidden:
+        projects.get(bound, "secret")
+    with pytest.raises(NotFound) as missing:
+        projects.get(bound, "missing")
+    assert hidden.value.message.replace("secret", "missing") == missing.value.message
+
+
+def test_pages_hold_only_what_the_key_sees(projects: Projects, keys: Keys, admin: Key) -> None:
+    for name in ("a1", "b1", "a2", "b2", "a3", "b3"):
+        projects.create(admin, name)
+    bound, _ = keys.create(admin, name="n", scopes=("projects:read",), projects=("b*",))
+    first, cursor = projects.list(bound, after=None, limit=2)
+    rest, end = projects.list(bound, after=cursor, limit=2)
+    assert [p.id for p in [*first, *rest]] == ["b1", "b2", "b3"]
+    assert end is None
+
+
+def test_a_project_with_an_unfinished_command_is_not_deleted(
+    projects: Projects, exec_: Exec, admin: Key
+) -> None:
+    projects.create(admin, "demo")
+    command = submit(exec_, admin)
+    with pytest.raises(Conflict, match=command.id):
+        projects.delete(admin, "demo")
+    exec_.cancel(admin, "demo", command.id)
+    projects.delete(admin, "demo")
+    assert exec_.get(admin, "demo", command.id).status is Status.CANCELLED
+
+
+def test_the_same_idempotency_key_gives_the_same_command_also_at_once(
+    projects: Projects, exec_: Exec, admin: Key
+) -> None:
+    projects.create(admin, "demo")
+    with ThreadPoolExecutor(8) as pool:
+        ids = list(
+            pool.map(
+                lambda _: submit(exec_, admin, idempotency_key="k", request_body=b"x").id, range(8)
+            )
+        )
+    assert len(set(ids)) == 1
+    assert exec_.queue()[1]["waiting"] == 1
+    with pytest.raises(Conflict):
+        submit(exec_, admin, idempotency_key="k", request_body=b"y")
+    with pytest.raises(Conflict):
+        other = Wish(Kind.GIT, {"args": ["status"]})
+        submit(exec_, admin, other, idempotency_key="k", request_body=b"x")
+
+
+def test_the_hundred_and_first_waiting_command_of_a_key_is_refused(
+    projects: Projects, exec_: Exec, keys: Keys, admin: Key
+) -> None:
+    projects.create(admin, "demo")
+    for _ in range(100):
+        submit(exec_, admin)
+    with pytest.raises(TooManyRequests) as caught:
+        submit(exec_, admin)
+    assert caught.value.retry_after_s
+    other, _ = keys.create(admin, name="n", scopes=("admin",))
+    submit(exec_, other)
+
+
+def test_a_cancelled_command_is_never_claimed_and_says_so_in_its_stream(
+    projects: Projects, exec_: Exec, admin: Key, database: Database, redis_url: str
+) -> None:
+    projects.create(admin, "demo")
+    command = submit(exec_, admin)
+    assert exec_.cancel(admin, "demo", command.id).status is Status.CANCELLED
+    assert exec_.cancel(admin, "demo", command.id).status is Status.CANCELLED
+    with database.transaction() as tx:
+        assert not tx.queue.claim(Priority.NORMAL, runner="r", lease_s=10, max_concurrent=5)
+    with connect(redis_url) as client:
+        assert Streams(client).tail("demo", command.id).finished
+
+
+def test_a_submission_is_accepted_while_redis_is_away(
+    projects: Projects, admin: Key, database: Database, tmp_path: Path
+) -> None:
+    projects.create(admin, "demo")
+    nowhere = f"unix://{tmp_path}/no.sock"
+    with connect(nowhere, timeout_s=1) as client:
+        exec_ = Exec(
+            database.transaction,
+            Tickets(client, client),
+            Streams(client),
+            default_timeout_s=60,
+            queue_depth=100,
+        )
+        command = submit(exec_, admin)
+    assert exec_.get(admin, "demo", command.id).status is Status.QUEUED
+
+
+def test_a_database_that_is_gone_is_unavailable_within_its_limit(tmp_path: Path) -> None:
+    database = Database(f"postgresql:///x?host={tmp_path}", pool_size=1, timeout_s=0.5)
+    try:
+        with pytest.raises(StoreUnavailable):
+            database.ping(0.5)
+        with pytest.raises(StoreUnavailable):
+            database.transaction().__enter__()  # noqa: PLC2801 - the entering is what fails
+    finally:
+        database.close()
+
+
+def test_env_and_stdin_are_erased_at_the_end(
+    projects: Projects, exec_: Exec, admin: Key, database: Database
+) -> None:
+    projects.create(admin, "demo")
+    wish = Wish(Kind.SHELL, {"command": "true"}, env={"TOKEN": "hunter2"}, stdin=b"hunter2")
+    command = submit(exec_, admin, wish)
+    exec_.cancel(admin, "demo", command.id)
+    with database._pool.connection() as connection:
+        row = connection.execute("select c::text as c from commands c").fetchone()
+    assert row is not None
+    assert "hunter2" not in row["c"]
