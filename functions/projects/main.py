@@ -32,7 +32,13 @@ def create_project() -> Response:
     """Create a project and its workspace."""
     by = require(wiring.keys(), "projects:write")
     asked = parsing.body(CreateProject)
-    project = wiring.projects().create(by, asked.id, git_url=asked.git_url, env=asked.env)
+    project = wiring.projects().create(
+        by,
+        asked.id,
+        git_url=asked.git_url,
+        env=asked.env,
+        max_concurrent=asked.max_concurrent,
+    )
     response = envelope.data(_shown(project), 201)
     response.headers["Location"] = f"/projects/{project.id}"
     return response
@@ -60,6 +66,7 @@ def _shown(project: Project) -> dict[str, Any]:
         "workspace": settings().workspaces,
         "git_url": project.git_url,
         "env": sorted(project.env),
+        "max_concurrent": project.max_concurrent,
         "created_at": timestamp(project.created_at),
         "links": {
             "self": f"/projects/{project.id}",

@@ -187,8 +187,8 @@ def test_the_same_idempotency_key_gives_the_same_command_also_at_once(
     assert exec_.queue()[1]["waiting"] == 1
     with pytest.raises(Conflict):
         submit(exec_, admin, idempotency_key="k", request_body=b"y")
+    other = Wish(Kind.GIT, {"args": ["status"]})
     with pytest.raises(Conflict):
-        other = Wish(Kind.GIT, {"args": ["status"]})
         submit(exec_, admin, other, idempotency_key="k", request_body=b"x")
 
 
@@ -218,6 +218,42 @@ def test_a_cancelled_command_is_never_claimed_and_says_so_in_its_stream(
         assert Streams(client).tail("demo", command.id).finished
 
 
+def test_a_projects_own_limit_holds_for_all_keys_at_once(
+    projects: Projects, exec_: Exec, keys: Keys, admin: Key, database: Database
+) -> None:
+    projects.create(admin, "demo", max_concurrent=3)
+    for _ in range(8):
+        other, _ = keys.create(admin, name="n", scopes=("admin",))
+        submit(exec_, other)
+
+    def claim(_: int) -> bool:
+        with database.transaction() as tx:
+            return bool(tx.queue.claim(Priority.NORMAL, runner="r", lease_s=10, max_concurrent=5))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(claim, range(8))) <= 3
+    while claim(0):
+        pass
+    assert exec_.queue()[1]["running"] == 3
+
+
+def test_a_full_project_holds_up_no_other(
+    projects: Projects, exec_: Exec, admin: Key, database: Database
+) -> None:
+    projects.create(admin, "demo", max_concurrent=1)
+    projects.create(admin, "other")
+    for _ in range(3):
+        submit(exec_, admin)
+    last = exec_.submit(admin, "other", WISH)
+    claims = []
+    for _ in range(3):
+        with database.transaction() as tx:
+            claims.append(tx.queue.claim(Priority.NORMAL, runner="r", lease_s=10, max_concurrent=5))
+    assert claims[1] is not None
+    assert claims[1].command.id == last.id
+    assert claims[2] is None
+
+
 def test_a_submission_is_accepted_while_redis_is_away(
     projects: Projects, admin: Key, database: Database, tmp_path: Path
 ) -> None:
@@ -241,7 +277,7 @@ def test_a_database_that_is_gone_is_unavailable_within_its_limit(tmp_path: Path)
         with pytest.raises(StoreUnavailable):
             database.ping(0.5)
         with pytest.raises(StoreUnavailable):
-            database.transaction().__enter__()  # noqa: PLC2801 - the entering is what fails
+            database.transaction().__enter__()
     finally:
         database.close()
 

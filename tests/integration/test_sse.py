@@ -93,6 +93,7 @@ class Client:
         self.socket.connect(("127.0.0.1", port))
         last = f"Last-Event-ID: {last_id}\r\n" if last_id else ""
         self.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: t\r\n{last}\r\n".encode())
+        self._chunks = self.socket.makefile("rb")
         self.ended = False
         self.events = []
         self.comments = 0
@@ -100,17 +101,15 @@ class Client:
 
     def head(self):
         """The response's head; what follows stays for `read`."""
-        with self.socket.makefile("rb", 0) as lines:
-            return b"".join(iter(lines.readline, b"\r\n")).decode()
+        return b"".join(iter(self._chunks.readline, b"\r\n")).decode()
 
     def read(self, *, until=lambda client: False):
         """Events as (id, type, data), until the condition or the end of the stream."""
-        with self.socket.makefile("rb") as chunks:
-            while not until(self) and not self.ended:
-                size = int(chunks.readline() or b"0", 16)
-                self._feed(chunks.read(size))
-                chunks.readline()
-                self.ended = size == 0
+        while not until(self) and not self.ended:
+            size = int(self._chunks.readline(), 16)
+            self._feed(self._chunks.read(size))
+            self._chunks.readline()
+            self.ended = size == 0
         return self.events
 
     def _feed(self, data):
@@ -125,6 +124,7 @@ class Client:
                 self.comments += block.startswith(b":")
 
     def close(self):
+        self._chunks.close()
         self.socket.close()
 
     def text(self):

@@ -161,9 +161,8 @@ def test_the_script_is_loaded_again_when_redis_forgot_it(streams, client):
 
 
 def test_a_redis_that_is_not_there_is_store_unavailable(tmp_path):
-    with connect(f"unix://{tmp_path}/none.sock") as client:
-        with pytest.raises(StoreUnavailable):
-            Streams(client).tail(*PLACE)
+    with connect(f"unix://{tmp_path}/none.sock") as client, pytest.raises(StoreUnavailable):
+        Streams(client).tail(*PLACE)
 
 
 @given(

@@ -17,3 +17,5 @@ class Project:
     created_at: datetime
     git_url: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    max_concurrent: int | None = None
+    """How many of its commands may run at once, whoever asks; None: no limit of its own."""

@@ -89,6 +89,7 @@ class CreateProject(Strict):
         | None
     ) = None
     env: Env = {}
+    max_concurrent: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
 
 class Limits(Strict):

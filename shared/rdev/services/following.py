@@ -247,6 +247,11 @@ class Following:
         if self._workspace.survivors(command_id):
             self._workspace.signal(command_id, "KILL")
         ended = self._workspace.exit(command_id)
+        if ended is None and self._stop is None:
+            # The leader declined between two looks, so it was taken for started.
+            refusal = self._workspace.refusal(command_id)
+            if refusal is not None:
+                return Ending(Status.FAILED, reason=refusal[0], ran=False)
         status: Status = Status.LOST
         reason: str | None = "killed_outside"
         if self._stop is not None:

@@ -50,6 +50,7 @@ class Projects:
         *,
         git_url: str | None = None,
         env: Mapping[str, str] | None = None,
+        max_concurrent: int | None = None,
     ) -> Project:
         """Make the workspace, then the record: a crash in between leaves a folder that the next
         attempt takes over."""
@@ -58,7 +59,13 @@ class Projects:
         with self._transaction() as tx:
             if tx.projects.get(project_id) is not None:
                 raise Conflict(f"There is a project of that name already: {project_id}")
-        project = Project(id=project_id, created_at=self._now(), git_url=git_url, env=env or {})
+        project = Project(
+            id=project_id,
+            created_at=self._now(),
+            git_url=git_url,
+            env=env or {},
+            max_concurrent=max_concurrent,
+        )
         self._workspaces.create(project_id, git_url=git_url)
         with self._transaction() as tx:
             if not tx.projects.insert(project, by.id):

@@ -17,10 +17,17 @@ class ProjectRows:
         """False where the name is taken."""
         done = self._sql.execute(
             """
-            insert into projects (id, git_url, env, created_at, created_by)
-            values (%s, %s, %s, %s, %s) on conflict do nothing
+            insert into projects (id, git_url, env, max_concurrent, created_at, created_by)
+            values (%s, %s, %s, %s, %s, %s) on conflict do nothing
             """,
-            (project.id, project.git_url, Jsonb(dict(project.env)), project.created_at, created_by),
+            (
+                project.id,
+                project.git_url,
+                Jsonb(dict(project.env)),
+                project.max_concurrent,
+                project.created_at,
+                created_by,
+            ),
         )
         return done.rowcount == 1
 
@@ -45,5 +52,9 @@ class ProjectRows:
 
 def _project(row: dict[str, Any]) -> Project:
     return Project(
-        id=row["id"], created_at=row["created_at"], git_url=row["git_url"], env=row["env"]
+        id=row["id"],
+        created_at=row["created_at"],
+        git_url=row["git_url"],
+        env=row["env"],
+        max_concurrent=row["max_concurrent"],
     )

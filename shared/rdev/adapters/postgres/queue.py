@@ -16,9 +16,17 @@ from rdev.domain.commands import Claim, Command, Ending, Priority
 
 _CLAIMED = f"{COLUMNS}, env, stdin, failures"
 
+# The projects in which no further command may start.
+_FULL = """
+full_projects (id) as (
+    select p.id from projects p where p.max_concurrent <= (
+        select count(*) from commands r where r.project_id = p.id and r.status = 'running')
+)
+"""
+
 # Walks the distinct keys that wait by one index probe each, however long the queue is.
-_NEXT_KEY = """
-with recursive waiting (key_id) as (
+_NEXT_KEY = f"""
+with recursive {_FULL}, waiting (key_id) as (
     (select key_id from commands where status = 'queued' and priority = %(priority)s
      order by key_id limit 1)
     union all
@@ -33,14 +41,15 @@ join keys k on k.id = w.key_id
 where (select count(*) from commands r where r.key_id = w.key_id and r.status = 'running')
         < coalesce(k.max_concurrent, %(max_concurrent)s)
     and exists (select from commands c where c.status = 'queued' and c.priority = %(priority)s
-        and c.key_id = w.key_id and c.not_before <= now())
+        and c.key_id = w.key_id and c.not_before <= now()
+        and c.project_id not in (select id from full_projects))
 order by t.last_turn_at
 limit 1
 for update of t
-"""
+"""  # noqa: S608 - constants
 
 _TAKE = f"""
-with turn as (
+with {_FULL}, turn as (
     update queue_turns set last_turn_at = clock_timestamp() where key_id = %(key_id)s
 )
 update commands set status = 'running', epoch = epoch + 1, runner = %(runner)s,
@@ -48,6 +57,7 @@ update commands set status = 'running', epoch = epoch + 1, runner = %(runner)s,
 where id = (
     select id from commands where status = 'queued' and priority = %(priority)s
         and key_id = %(key_id)s and not_before <= now()
+        and project_id not in (select id from full_projects)
     order by id limit 1 for update skip locked
 ) and (select count(*) from commands r where r.key_id = %(key_id)s and r.status = 'running')
     < %(max_concurrent)s
@@ -74,17 +84,39 @@ class QueueRows:
         )
         if turn is None:
             return None
-        row = self._sql.execute(
-            _TAKE,
-            {
-                "priority": priority,
-                "key_id": turn["key_id"],
-                "max_concurrent": turn["max_concurrent"],
-                "runner": runner,
-                "lease_s": lease_s,
-            },
+        taken = {**turn, "priority": priority, "runner": runner, "lease_s": lease_s}
+        row = self._sql.execute(_TAKE, taken).fetchone()
+        if row is None:
+            return None
+        if self._overfills(row["project_id"]):
+            # Undone by hand: a savepoint would cost every claim two round trips.
+            self._sql.execute(
+                """
+                update commands set status = 'queued', epoch = epoch - 1, lease_until = null,
+                    runner = null where id = %s
+                """,
+                (row["id"],),
+            )
+            return None
+        return _claim(row)
+
+    def _overfills(self, project_id: str) -> bool:
+        """Whether another key's claimer, at the same time, took the project's last place."""
+        project = self._sql.execute(
+            """
+            select max_concurrent from projects
+            where id = %s and max_concurrent is not null for update
+            """,
+            (project_id,),
         ).fetchone()
-        return _claim(row) if row else None
+        if project is None:
+            return False
+        running = self._sql.execute(
+            "select count(*) as n from commands where project_id = %s and status = 'running'",
+            (project_id,),
+        ).fetchone()
+        assert running is not None
+        return bool(running["n"] > project["max_concurrent"])
 
     def overdue(self, older_than_s: float) -> list[Priority]:
         """The priorities below high in which a command has waited for longer than this."""
