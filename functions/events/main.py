@@ -22,11 +22,11 @@ def stream(project_id: str) -> Response:
     `Last-Event-ID` or `?after=`."""
     asked = parsing.query(EventsQuery)
     by = _caller(project_id, asked.ticket)
-    wiring.projects().get(by, project_id)
     seen, field = request.headers.get("Last-Event-ID"), "Last-Event-ID"
     if not seen:
         seen, field = asked.after, "after"
     if asked.stream_id is None:
+        wiring.projects().get(by, project_id)
         reader = wiring.events().project_reader(project_id, seen, field=field)
         return blueprint.stream_response(reader)
     command = wiring.exec_().get(by, project_id, asked.stream_id)

@@ -29,7 +29,6 @@ _MAX_IDEMPOTENCY_KEY = 255
 def submit(project_id: str, kind: Kind) -> Response:
     """Queue a command. `Prefer: wait=N` waits up to N seconds for its end."""
     by = require(wiring.keys(), "projects:execute")
-    wiring.projects().get(by, project_id)
     asked = parsing.body(_MODELS[kind])
     patience_s = wait_s(request.headers.get("Prefer", ""))
     command = wiring.exec_().submit(

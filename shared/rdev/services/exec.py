@@ -63,7 +63,7 @@ class Exec:
         the key's queue is full."""
         command_id = new_id("cmd")
         with self._transaction() as tx:
-            if tx.projects.get(project_id) is None:
+            if not by.sees(project_id) or tx.projects.get(project_id) is None:
                 raise NotFound(f"Project not found: {project_id}")
             if idempotency_key is not None:
                 digest = hashlib.sha256(wish.kind.encode() + b"\0" + request_body).digest()
@@ -72,15 +72,15 @@ class Exec:
                 )
                 if known is not None:
                     return _same_again(tx.commands.get(project_id, known[0]), known[1], digest)
-            if tx.commands.waiting_of(by.id) >= self._queue_depth:
+            waiting = tx.commands.waiting_of(by.id)
+            if waiting >= self._queue_depth:
                 raise TooManyRequests(
                     f"{self._queue_depth} commands of this key wait already. "
                     "Try again when some of them have run.",
                     retry_after_s=5,
                 )
             command = tx.commands.insert(self._submission(by, project_id, command_id, wish))
-            position = tx.commands.waiting_of(by.id)
-        self._wake(command, position)
+        self._wake(command, position=waiting + 1)
         return command
 
     def get(self, by: Key, project_id: str, command_id: str) -> Command:
