@@ -13,6 +13,7 @@ RdevError
 ├── TooManyRequests         TOO_MANY_REQUESTS
 ├── Unavailable             SERVICE_UNAVAILABLE
 │   └── StoreUnavailable
+├── SegmentDamaged          INTERNAL_ERROR (never reaches a caller: the archive's)
 └── WorkspaceError          INTERNAL_ERROR (never reaches a caller: the runner's)
     ├── WorkspaceUnavailable
     └── CommandRefused
@@ -126,6 +127,10 @@ class Unavailable(RdevError):
 
 class StoreUnavailable(Unavailable):
     """A store (Postgres or Redis) does not answer. Try again after `Retry-After`."""
+
+
+class SegmentDamaged(RdevError):
+    """An object of the archive is not what was stored there; it counts as missing."""
 
 
 class WorkspaceError(RdevError):

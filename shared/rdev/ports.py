@@ -14,11 +14,14 @@ from rdev.domain.commands import (
     Launch,
     Position,
     Priority,
+    Stopping,
     Submission,
 )
 from rdev.domain.events import Announced, Chunk, Entry, EntryId, Notice, Tail
+from rdev.domain.input import InputState, WaitingInput
 from rdev.domain.keys import Key
 from rdev.domain.projects import Project
+from rdev.domain.segments import Segment, SegmentName
 
 
 class Liveness(Enum):
@@ -46,7 +49,9 @@ class Workspace(Protocol):
     def start(self, launch: Launch) -> None:
         """Have the command started unless it was already: however often and by however many
         this is called, the command starts at most once. Returns before it has started.
-        Raises CommandRefused for what can be seen at once to be wrong."""
+        Raises CommandRefused for what can be seen at once to be wrong, and WorkspaceUnavailable
+        only where this call has certainly started nothing: where it cannot know (a connection
+        that broke), it returns, and `liveness` will tell."""
 
     def liveness(self, command_id: str) -> Liveness: ...
 
@@ -64,6 +69,22 @@ class Workspace(Protocol):
     def wait(self, command_id: str, timeout_s: float) -> None:
         """Block until something about the command may have changed, or the timeout. Spurious
         returns are fine; a missed change costs `timeout_s` at most."""
+
+    def wake(self, command_id: str) -> None:
+        """Have this process's `wait` for the command return."""
+
+    def feed(self, command_id: str, offset: int, data: bytes) -> int | None:
+        """Put bytes into the stdin of a command that was launched with `stdin_open`, only what
+        begins exactly where its input ends so far; `Launch.stdin` is the beginning. Returns where
+        it ends now: lower than asked where the command has not read what it was given before.
+        None: its stdin was given up, nobody will ever read it."""
+
+    def close_stdin(self, command_id: str) -> None:
+        """Let its stdin end after what it was fed. Twice is no error."""
+
+    def usage(self, command_id: str) -> Mapping[str, int | float]:
+        """What the kernel counted, where it did: `memory_max_bytes`, `cpu_s`, and `oom_kills`,
+        the processes that it killed for the command's memory limit."""
 
     def signal(self, command_id: str, name: str) -> None:
         """Send TERM, INT or KILL to the command's whole process group and, for KILL, to every
@@ -87,8 +108,14 @@ class Workspaces(Protocol):
     def create(self, project_id: str, *, git_url: str | None) -> None:
         """Make the workspace. Making it twice is no error."""
 
+    def enforceable(self) -> frozenset[str]:
+        """The names of the limits that a command can be held to here."""
+
     def delete(self, project_id: str) -> None:
         """Kill what runs in it and remove it with all its files. Twice is no error."""
+
+    def prune(self) -> int:
+        """Remove start tokens whose seven days are over. How many."""
 
 
 # --- records -------------------------------------------------------------------------------------
@@ -133,6 +160,18 @@ class CommandTable(Protocol):
     def ask_to_cancel(self, command_id: str) -> bool: ...
 
 
+class InputTable(Protocol):
+    """What waits to go into the stdin of commands that were started with `stdin_open`. Addressed
+    by bytes; forgotten when the command ends, whoever ends it."""
+
+    def open(self, command_id: str, at: int) -> None: ...
+    def lock(self, command_id: str) -> InputState | None: ...
+    def append(self, command_id: str, start: int, data: bytes) -> None: ...
+    def close(self, command_id: str) -> None: ...
+    def waiting(self, command_id: str) -> WaitingInput | None: ...
+    def fed(self, command_id: str, up_to: int) -> None: ...
+
+
 class QueueTable(Protocol):
     """Claims and leases. Every change but `claim` and `take_over` names the epoch of its claim and
     does nothing where that is no longer the row's."""
@@ -145,13 +184,25 @@ class QueueTable(Protocol):
     def renew(self, held: Sequence[tuple[str, int]], *, lease_s: float) -> Mapping[str, bool]: ...
     def release(self, held: Sequence[tuple[str, int]]) -> None: ...
     def started(self, command_id: str, epoch: int) -> bool: ...
+    def stopping(self, command_id: str, epoch: int, stop: Stopping) -> bool: ...
     def requeue(self, command_id: str, epoch: int, *, delay_s: float) -> int | None: ...
     def finish(self, command_id: str, epoch: int, ending: Ending) -> Command | None: ...
     def expire_waiting(self) -> Sequence[Command]: ...
     def unannounced(self, *, older_than_s: float, limit: int) -> Sequence[Command]: ...
     def mark_announced(self, command_id: str) -> None: ...
+    def oldest_waiting(self) -> Sequence[tuple[Priority, str]]: ...
     def forget_requests(self) -> None: ...
     def depth(self) -> Sequence[dict[str, object]]: ...
+
+
+class ArchiveTable(Protocol):
+    """Which commands' streams are to go into the archive, are there, and have been removed."""
+
+    def unarchived(self, *, older_than_s: float, limit: int) -> Sequence[Command]: ...
+    def mark(self, command_ids: Sequence[str]) -> None: ...
+    def is_archived(self, command_id: str) -> bool: ...
+    def outlived(self, *, older_than_s: float, limit: int) -> Sequence[tuple[str, str]]: ...
+    def mark_removed(self, command_ids: Sequence[str]) -> None: ...
 
 
 class Transaction(Protocol):
@@ -165,6 +216,10 @@ class Transaction(Protocol):
     def commands(self) -> CommandTable: ...
     @property
     def queue(self) -> QueueTable: ...
+    @property
+    def input(self) -> InputTable: ...
+    @property
+    def archive(self) -> ArchiveTable: ...
 
 
 Transactions = Callable[[], AbstractContextManager[Transaction]]
@@ -177,7 +232,9 @@ class QueueTickets(Protocol):
     """Wake-ups; each may be lost, and comes late or twice without harm."""
 
     def offer(self, priority: Priority, command_id: str) -> None: ...
+    def restock(self, priority: Priority, command_id: str) -> None: ...
     def take(self, consumer: str, timeout_s: float) -> bool: ...
+    def reclaim(self, *, idle_s: float) -> bool: ...
     def forget_consumer(self, consumer: str) -> None: ...
     def ring(self, command_id: str) -> None: ...
     def rung(self, after: str, timeout_s: float) -> tuple[str, Sequence[str]]: ...
@@ -220,6 +277,28 @@ class EventStreams(Protocol):
     def read(
         self, project_id: str, command_id: str, after: EntryId, *, count: int = 16
     ) -> list[Entry]: ...
+
+    def trim_to(self, project_id: str, command_id: str, entry_id: EntryId) -> None:
+        """Forget what lies before this entry, if it is one of the stream."""
+
+    def forget(self, project_id: str, command_id: str, *, after_s: int) -> None:
+        """Let the stream go in `after_s` seconds."""
+
+
+class SegmentArchive(Protocol):
+    """Segments of commands' streams, for as long as they are wanted. Every method raises
+    StoreUnavailable within its time limit, and may be repeated."""
+
+    def store(self, project_id: str, command_id: str, segment: Segment) -> None:
+        """Durable once this returns; there whole, or not at all."""
+
+    def segments(self, project_id: str, command_id: str) -> list[SegmentName]: ...
+
+    def load(self, project_id: str, command_id: str, name: SegmentName) -> Segment | None:
+        """None where it is not there. Raises SegmentDamaged, and never gives wrong bytes."""
+
+    def remove(self, project_id: str, command_id: str) -> None:
+        """Remove all of a command's segments."""
 
 
 class ProjectFeed(Protocol):

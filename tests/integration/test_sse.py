@@ -37,6 +37,7 @@ class Server:
         env = {f"RDEV_{name.upper()}": str(value) for name, value in settings.items()}
         here = Path(__file__).parent
         argv = ["-c", str(here / "sse_gunicorn.py"), "--chdir", str(here), "-k", worker]
+        argv += ["--worker-connections", "12000"]
         argv += ["--threads", "20"] if worker == "gthread" else []
         argv += ["--bind", f"127.0.0.1:{self.port}", "--graceful-timeout", "25", "--timeout", "0"]
         self.log = folder / f"gunicorn-{self.port}.log"
@@ -210,10 +211,9 @@ def test_a_client_goes_on_exactly_after_kill_9_of_the_server(tmp_path, redis_url
     finally:
         done.set()
         writer.join()
-    with serving(tmp_path, redis_url) as server:
-        with closing(Client(server.port, last_id=last_id)) as client:
-            client.head()
-            events += client.read()
+    with serving(tmp_path, redis_url) as server, closing(Client(server.port, last_id=last_id)) as c:
+        c.head()
+        events += c.read()
     got = "".join(data["data"] for _, kind, data in events if kind == "output")
     assert got == "".join(written)
     assert [kind for _, kind, _ in events if kind != "output"] == [STARTED, FINISHED]
@@ -249,6 +249,7 @@ def test_who_reads_nothing_is_disconnected_and_slows_nobody(tmp_path, redis_url,
             assert len(stuck.text()) + len(again.text()) == count * len(piece)
         for client in (stuck, *clients):
             client.close()
+        assert "Traceback" not in server.log.read_text()
 
 
 def wait_for_hangup(client):

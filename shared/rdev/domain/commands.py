@@ -60,6 +60,16 @@ class Launch:
     cwd: str = "."
     """Relative to the workspace."""
     stdin: bytes = b""
+    stdin_open: bool = False
+    """Whether stdin stays open after these bytes, for `Workspace.feed`."""
+    memory_mb: int | None = None
+    processes: int | None = None
+    """Threads count as well."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether the kernel is to hold it to a limit."""
+        return self.memory_mb is not None or self.processes is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +125,14 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopping:
+    """The end that rdev has decided on for a running command, and why."""
+
+    status: Status
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A command that a runner holds under the epoch in it, with what starting it needs."""
 
@@ -125,6 +143,13 @@ class Claim:
     """How often starting it has failed for reasons of rdev's own."""
     running_s: float = 0.0
     """For how long it has been running by the database's clock, as it was claimed."""
+    stopping: Stopping | None = None
+    """That an earlier runner had begun to end it."""
+
+    @property
+    def surely_first(self) -> bool:
+        """Whether nobody can have started it before: every earlier claim put it back."""
+        return self.command.epoch == self.failures + 1
 
 
 @dataclass(frozen=True, slots=True)

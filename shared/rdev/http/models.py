@@ -96,8 +96,8 @@ class Limits(Strict):
     """What a command may use up."""
 
     output_mb: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    memory_mb: int | None = None
-    processes: int | None = None
+    memory_mb: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    processes: Annotated[int, Field(ge=1, le=4_000_000)] | None = None
 
     @model_validator(mode="after")
     def _enforceable(self) -> "Limits":

@@ -4,6 +4,7 @@ flask-sse has no ids, no heartbeats, one Redis connection a client, and splits d
 that are no line ends to a browser; here data is one line of ASCII JSON.
 """
 
+import logging
 import random
 import socket
 import struct
@@ -131,6 +132,7 @@ class _OpenStreams:
         self._readers.add(reader)
         if not self._watched:
             self._watched = True
+            logging.getLogger("gunicorn.error").addFilter(_calm)
             threading.Thread(target=self._watch, name="rdev-sse", daemon=True).start()
 
     def discard(self, reader: EventsReader) -> None:
@@ -143,6 +145,15 @@ class _OpenStreams:
                 self.stopping = True
                 for reader in tuple(self._readers):
                     reader.wake()
+
+
+def _calm(record: logging.LogRecord) -> bool:
+    """A slow reader is no error of ours: one line instead of gunicorn's traceback."""
+    if record.exc_info and isinstance(record.exc_info[1], TimeoutError):
+        record.msg = "A reader took nothing within its write deadline: disconnected, may resume."
+        record.args = record.exc_info = None
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
 
 
 _open = _OpenStreams()

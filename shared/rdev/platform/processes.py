@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 POLL_S = 0.02
-GENTLE_S = 1.5
-FIRM_S = 1.0
+GENTLE_S = 0.8
+FIRM_S = 0.5
 KILL_S = 5.0
 
 

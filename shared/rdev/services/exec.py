@@ -14,6 +14,7 @@ from rdev.domain.ids import new_id
 from rdev.domain.keys import Key
 from rdev.domain.records import record_of
 from rdev.errors import Conflict, NotFound, TooManyRequests, Unavailable
+from rdev.failpoints import reach
 from rdev.ports import EventStreams, QueueTickets, Transactions
 
 log = logging.getLogger(__name__)
@@ -159,8 +160,11 @@ class Exec:
 
         def announce_and_offer() -> None:
             # The event first: it must be the stream's first entry.
+            reach("submit.committed")
             self._streams.announce(command.project_id, command.id, QUEUED, data)
+            reach("submit.announced")
             self._tickets.offer(command.priority, command.id)
+            reach("submit.offered")
 
         self._best_effort(announce_and_offer)
 
@@ -172,8 +176,9 @@ class Exec:
             {"command": record_of(command)},
             command.output,
         )
-        with self._transaction() as tx:
-            tx.queue.mark_announced(command.id)
+        if command.epoch == 1:  # never claimed before, so nothing is to be cleaned up either
+            with self._transaction() as tx:
+                tx.queue.mark_announced(command.id)
 
     def _best_effort(self, act: Callable[[], None]) -> None:
         """The row is committed: whatever fails from here on, the sweep makes good."""

@@ -10,14 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rdev.domain.argv import argv_of, stdin_of
-from rdev.domain.commands import Claim, Command, Ending, Kind, Launch, Position, Status
-from rdev.domain.events import CLAUDE, OUTPUT, Chunk, split_utf8
+from rdev.domain.commands import Claim, Command, Ending, Kind, Launch, Position, Status, Stopping
+from rdev.domain.events import CLAUDE, OUTPUT, START, Chunk, split_utf8
 from rdev.errors import CommandRefused
+from rdev.failpoints import reach
 from rdev.ports import EventStreams, Liveness, Workspace
 
 _BATCH_BYTES = 32 * 1024
 _BATCH_S = 0.02
 _READ_BYTES = 256 * 1024
+_START_AGAIN_S = 2.0
+_NEVER_STARTS_S = 30.0
+_NOT_STARTED = (Liveness.UNKNOWN, Liveness.PREPARED)
 _NO_LIVE_PROCESS = (Liveness.ENDED, Liveness.DEAD, Liveness.CANCELLED)
 
 
@@ -34,15 +38,15 @@ class Rules:
 class _Stop:
     """That rdev is ending the command, why, and how far it has got."""
 
-    status: Status
-    reason: str | None
-    kill_at: float
-    signal: str = "TERM"
+    why: Stopping
+    signal: str | None = None
+    kill_at: float = 0.0
 
 
 class Following:
     """Follows one command. `interrupted` raises to leave it as it is (handover, lost lease);
-    `cancel_asked` tells whether its cancel was asked for; `on_start` records the start."""
+    `cancel_asked` tells whether its cancel was asked for; `on_start` records the start, told whether
+    the stream is empty; `on_stop` records that rdev ends it, before the first signal."""
 
     def __init__(
         self,
@@ -54,7 +58,8 @@ class Following:
         *,
         interrupted: Callable[[], None],
         cancel_asked: Callable[[], bool],
-        on_start: Callable[[], None],
+        on_start: Callable[[bool], None],
+        on_stop: Callable[[Stopping], None],
     ) -> None:
         self._command = claim.command
         self._claim = claim
@@ -65,54 +70,106 @@ class Following:
         self._interrupted = interrupted
         self._cancel_asked = cancel_asked
         self._on_start = on_start
+        self._on_stop = on_stop
         self._position = Position()
+        self._stream_empty = False
+        self.launched = False
+        self._launched_at = self._asked_first_at = time.monotonic()
         self._digests = {
             "stdout": _Digest(),
             "stderr": _Digest(),
         }
         self._running_since: float | None = None
-        self._stop: _Stop | None = None
-        self._truncated = False
+        self._start_noted = False
+        self._stop = _Stop(claim.stopping) if claim.stopping else None
         self._flushed_at = 0.0
-
-    @property
-    def began(self) -> bool:
-        """Whether the command was seen to have started."""
-        return self._running_since is not None
 
     def to_its_end(self) -> Ending:
         """Raises WorkspaceUnavailable and StoreUnavailable: then call it again."""
         command_id = self._command.id
-        if self._cancel_asked() and self._workspace.forestall(command_id):
-            return Ending(Status.CANCELLED, ran=False)
-        try:
-            self._workspace.start(self._launch())
-        except CommandRefused as refused:
-            return Ending(Status.FAILED, reason=refused.reason, ran=False)
-        self._position = self._streams.tail(self._command.project_id, command_id).position
+        ending = self._prevented() or self._start()
+        if ending is not None:
+            return ending
+        tail = self._streams.tail(self._command.project_id, command_id)
+        self._position, self._stream_empty = tail.position, tail.last_id == START
         while True:
             self._interrupted()
             # Liveness before the read: what is read after the end is all there is.
             liveness = self._workspace.liveness(command_id)
-            if self._running_since is None and liveness not in (
-                Liveness.UNKNOWN,
-                Liveness.PREPARED,
-            ):
-                refusal = self._workspace.refusal(command_id)
-                if refusal is not None:
-                    return Ending(Status.FAILED, reason=refusal[0], ran=False)
-                if liveness is Liveness.CANCELLED:
-                    return Ending(Status.CANCELLED, ran=False)
-                self._note_start()
+            if not self._start_noted:
+                ending = self._until_started(liveness)
+                if ending is not None:
+                    return ending
             over = liveness in _NO_LIVE_PROCESS
             moved = self._pump(final=over)
             if over and not moved:
                 return self._ending(liveness)
-            self._end_if_due()
+            if self._start_noted:
+                self._end_if_due()
             if not moved:
                 self._workspace.wait(command_id, self._next_look_s())
             elif not over:
                 self._settle()
+
+    # --- the start -------------------------------------------------------------------------------
+
+    def _start(self) -> Ending | None:
+        """Have it started; its end where it never will be. What is known to have started is not
+        asked for again: should its token be gone with the whole workspace, it ran all the same."""
+        if self._command.started_at is not None:
+            return None
+        reach("start.before")
+        try:
+            self._workspace.start(self._launch())
+        except CommandRefused as refused:
+            if self._workspace.forestall(self._command.id):
+                return Ending(Status.FAILED, reason=refused.reason, ran=False)
+        reach("start.after")
+        self.launched = True
+        self._launched_at = time.monotonic()
+        return None
+
+    def _until_started(self, liveness: Liveness) -> Ending | None:
+        """Until its start was seen and noted. An end where it never started."""
+        if liveness in _NOT_STARTED:
+            return self._not_yet()
+        if liveness is Liveness.CANCELLED:
+            # Planted by us or by a runner before us, who died before it could close the record.
+            return self._never_ran()
+        refusal = self._workspace.refusal(self._command.id)
+        if refusal is not None:
+            return Ending(Status.FAILED, reason=refusal[0], ran=False)
+        if self._running_since is None:
+            self._running_since = time.monotonic()
+        self._on_start(self._stream_empty)
+        self._start_noted = True
+        return None
+
+    def _not_yet(self) -> Ending | None:
+        if self._command.started_at is not None:
+            return Ending(Status.LOST, reason="workspace_lost")
+        ending = self._prevented()
+        now = time.monotonic()
+        if ending is None and now - self._asked_first_at > _NEVER_STARTS_S:
+            return self._forestalled()
+        if ending is None and now - self._launched_at > _START_AGAIN_S:
+            return self._start()  # the first supervisor may have been killed
+        return ending
+
+    def _prevented(self) -> Ending | None:
+        """Its end, if it is to be cancelled and has not started."""
+        return self._forestalled() if self._cancel_asked() else None
+
+    def _forestalled(self) -> Ending | None:
+        """Make sure that it never starts; None where it has."""
+        if self._command.started_at is not None:
+            return None
+        return self._never_ran() if self._workspace.forestall(self._command.id) else None
+
+    def _never_ran(self) -> Ending:
+        if self._cancel_asked():
+            return Ending(Status.CANCELLED, ran=False)
+        return Ending(Status.FAILED, reason="infrastructure", ran=False)
 
     def _launch(self) -> Launch:
         command = self._command
@@ -124,10 +181,6 @@ class Following:
             cwd=command.spec.get("cwd", "."),
             stdin=stdin_of(command.kind, command.spec, self._claim.stdin),
         )
-
-    def _note_start(self) -> None:
-        self._running_since = time.monotonic()
-        self._on_start()
 
     # --- output ----------------------------------------------------------------------------------
 
@@ -143,12 +196,22 @@ class Following:
             moved = True
             chunk = data[:size]
             self._digests[stream].feed(offset, chunk)
+            reach("append.before")
+            before = self._position
             self._position = self._streams.append_all(
                 self._command.project_id, self._command.id, self._chunks(stream, chunk)
             )
+            reach("append.after")
+            if self._position.stdout < before.stdout or self._position.stderr < before.stderr:
+                self._begin_anew()
         if moved:
             self._flushed_at = time.monotonic()
         return moved
+
+    def _begin_anew(self) -> None:
+        """Redis lost the stream, or its end: where it is empty it begins as it began before."""
+        if self._start_noted and self._position == Position():
+            self._on_start(True)
 
     def _chunks(self, stream: str, data: bytes) -> list[Chunk]:
         """One entry; of Claude's stream, one a message."""
@@ -188,30 +251,35 @@ class Following:
     # --- ends that rdev brings about -------------------------------------------------------------
 
     def _end_if_due(self) -> None:
-        if self._stop is None:
-            self._begin_to_stop()
-        elif self._stop.signal == "TERM" and time.monotonic() >= self._stop.kill_at:
-            self._stop.signal = "KILL"
-            self._workspace.signal(self._command.id, "KILL")
-        elif self._stop.signal == "KILL":
-            # A process that was being forked while the rest was killed.
-            self._workspace.signal(self._command.id, "KILL")
-
-    def _begin_to_stop(self) -> None:
-        status: Status = Status.CANCELLED
-        reason: str | None = None
-        if self._output_exceeded():
-            status, reason = Status.FAILED, "output_limit"
-            self._truncated = True
-        elif self._timed_out():
-            status, reason = Status.TIMED_OUT, "timeout"
-        elif not self._cancel_asked():
+        """TERM, after the grace KILL, and KILL again for what was being forked meanwhile."""
+        stop = self._stop or self._decide_to_stop()
+        if stop is None:
             return
+        if stop.signal is None:
+            stop.signal = "TERM"
+            stop.kill_at = time.monotonic() + self._rules.kill_grace_s
+            reach("stop.before")
+        elif time.monotonic() >= stop.kill_at:
+            stop.signal = "KILL"
+        else:
+            return
+        self._workspace.signal(self._command.id, stop.signal)
+
+    def _decide_to_stop(self) -> _Stop | None:
+        if self._output_exceeded():
+            why = Stopping(Status.FAILED, "output_limit")
+        elif self._timed_out():
+            why = Stopping(Status.TIMED_OUT, "timeout")
+        elif self._cancel_asked():
+            why = Stopping(Status.CANCELLED, None)
+        else:
+            return None
         # What has ended by itself keeps its own end.
         if self._workspace.exit(self._command.id) is not None:
-            return
-        self._stop = _Stop(status, reason, time.monotonic() + self._rules.kill_grace_s)
-        self._workspace.signal(self._command.id, "TERM")
+            return None
+        self._on_stop(why)
+        self._stop = _Stop(why)
+        return self._stop
 
     def _timed_out(self) -> bool:
         """By this machine's clock since the start; by the record's where another runner began."""
@@ -255,7 +323,7 @@ class Following:
         status: Status = Status.LOST
         reason: str | None = "killed_outside"
         if self._stop is not None:
-            status, reason = self._stop.status, self._stop.reason
+            status, reason = self._stop.why.status, self._stop.why.reason
         elif ended is not None and liveness is Liveness.ENDED:
             status = Status.SUCCEEDED if ended.exit_code == 0 else Status.FAILED
             reason = None if ended.exit_code == 0 else "exit_code"
@@ -267,7 +335,7 @@ class Following:
             output=self._position,
             stdout_sha256=self._digest("stdout"),
             stderr_sha256=self._digest("stderr"),
-            truncated=self._truncated,
+            truncated=reason == "output_limit",
         )
 
     def _digest(self, stream: str) -> str:

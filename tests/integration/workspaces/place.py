@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from rdev.adapters.workspaces.local import LocalWorkspace, LocalWorkspaces
+from rdev.adapters.workspaces.local import LocalWorkspaces
+from rdev.adapters.workspaces.local_workspace import LocalWorkspace
 from rdev.domain.commands import Launch
 from rdev.ports import Liveness
 
@@ -50,8 +52,9 @@ class Place:
         env: Mapping[str, str] | None = None,
         cwd: str = ".",
         stdin: bytes = b"",
+        **more: Any,
     ) -> Launch:
-        return Launch(id, "demo", argv, env or {}, cwd, stdin)
+        return Launch(id, "demo", argv, env or {}, cwd, stdin, **more)
 
     def sh(self, line: str, **how: object) -> Launch:
         return self.launch("sh", "-c", line, **how)  # type: ignore[arg-type]

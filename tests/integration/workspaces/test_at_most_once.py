@@ -7,7 +7,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from integration.workspaces.place import DRAIN_S, eventually
-from rdev.adapters.workspaces.local import SUPERVISOR, LocalWorkspaces
+from rdev.adapters.workspaces.local import LocalWorkspaces
+from rdev.adapters.workspaces.local_workspace import SUPERVISOR
 from rdev.ports import Liveness
 
 

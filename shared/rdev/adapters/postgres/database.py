@@ -8,7 +8,9 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from rdev.adapters.postgres.archive import ArchiveRows
 from rdev.adapters.postgres.commands import CommandRows
+from rdev.adapters.postgres.input import InputRows
 from rdev.adapters.postgres.keys import KeyRows
 from rdev.adapters.postgres.projects import ProjectRows
 from rdev.adapters.postgres.queue import QueueRows
@@ -25,6 +27,8 @@ class Transaction:
         self.projects = ProjectRows(connection)
         self.commands = CommandRows(connection)
         self.queue = QueueRows(connection)
+        self.input = InputRows(connection)
+        self.archive = ArchiveRows(connection)
 
 
 class Database:

@@ -11,10 +11,16 @@ import psycopg
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
+from rdev import failpoints
 from rdev.adapters.postgres.commands import COLUMNS, command_of
-from rdev.domain.commands import Claim, Command, Ending, Priority
+from rdev.domain.commands import Claim, Command, Ending, Priority, Status, Stopping
 
-_CLAIMED = f"{COLUMNS}, env, stdin, failures"
+_CLAIMED = f"{COLUMNS}, env, stdin, failures, stopping"
+
+# Always `epoch = the claim's`; what chaos tests may put here shows that they would notice.
+_OURS = "epoch >= 0 *" if failpoints.without("epoch") else "epoch ="
+
+_ATTEMPTS = 3
 
 # The projects in which no further command may start.
 _FULL = """
@@ -77,18 +83,16 @@ class QueueRows:
         Turns that another claimer holds are passed over first and waited for only if nothing
         else is there: skipping them for good could leave a command waiting beside a free slot.
         """
-        parameters = {"priority": priority, "max_concurrent": max_concurrent}
-        turn = (
-            self._sql.execute(_NEXT_KEY + "skip locked", parameters).fetchone()
-            or self._sql.execute(_NEXT_KEY, parameters).fetchone()
-        )
-        if turn is None:
-            return None
-        taken = {**turn, "priority": priority, "runner": runner, "lease_s": lease_s}
-        row = self._sql.execute(_TAKE, taken).fetchone()
-        if row is None:
-            return None
-        if self._overfills(row["project_id"]):
+        for _ in range(_ATTEMPTS):
+            turn = self._next_turn(priority, max_concurrent)
+            if turn is None:
+                return None
+            taken = {**turn, "priority": priority, "runner": runner, "lease_s": lease_s}
+            row = self._sql.execute(_TAKE, taken).fetchone()
+            if row is None:
+                continue  # others were faster with this key; another may wait
+            if not self._overfills(row["project_id"]):
+                return _claim(row)
             # Undone by hand: a savepoint would cost every claim two round trips.
             self._sql.execute(
                 """
@@ -97,8 +101,14 @@ class QueueRows:
                 """,
                 (row["id"],),
             )
-            return None
-        return _claim(row)
+        return None
+
+    def _next_turn(self, priority: Priority, max_concurrent: int) -> DictRow | None:
+        parameters = {"priority": priority, "max_concurrent": max_concurrent}
+        return (
+            self._sql.execute(_NEXT_KEY + "skip locked", parameters).fetchone()
+            or self._sql.execute(_NEXT_KEY, parameters).fetchone()
+        )
 
     def _overfills(self, project_id: str) -> bool:
         """Whether another key's claimer, at the same time, took the project's last place."""
@@ -153,13 +163,13 @@ class QueueRows:
         """Renew what is still held. Command id -> whether its cancel was asked for; a command
         that is missing in the answer belongs to somebody else now."""
         rows = self._sql.execute(
-            """
+            f"""
             update commands c
             set lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
             from unnest(%(ids)s::text[], %(epochs)s::bigint[]) held (id, epoch)
-            where c.id = held.id and c.epoch = held.epoch and c.status = 'running'
+            where c.id = held.id and c.{_OURS} held.epoch and c.status = 'running'
             returning c.id, c.cancel_requested_at is not null as cancel
-            """,
+            """,  # noqa: S608 - constants
             {
                 "lease_s": lease_s,
                 "ids": [command_id for command_id, _ in held],
@@ -171,11 +181,11 @@ class QueueRows:
     def release(self, held: Sequence[tuple[str, int]]) -> None:
         """Give leases back, so that another runner need not wait for their end."""
         self._sql.execute(
-            """
+            f"""
             update commands c set lease_until = '-infinity'
             from unnest(%(ids)s::text[], %(epochs)s::bigint[]) held (id, epoch)
-            where c.id = held.id and c.epoch = held.epoch and c.status = 'running'
-            """,
+            where c.id = held.id and c.{_OURS} held.epoch and c.status = 'running'
+            """,  # noqa: S608 - constants
             {"ids": [i for i, _ in held], "epochs": [e for _, e in held]},
         )
 
@@ -183,23 +193,38 @@ class QueueRows:
         """Record the start. Not worth an fsync: the workspace's own files say the same."""
         self._sql.execute("set local synchronous_commit = off")
         done = self._sql.execute(
-            """
+            f"""
             update commands set started_at = coalesce(started_at, clock_timestamp())
-            where id = %s and epoch = %s and status = 'running'
-            """,
+            where id = %s and {_OURS} %s and status = 'running'
+            """,  # noqa: S608 - constants
             (command_id, epoch),
         )
         return done.rowcount == 1
 
+    def stopping(self, command_id: str, epoch: int, stop: Stopping) -> bool:
+        """Record that rdev is about to end a command, and why: before the first signal, so that
+        whoever takes over knows. False: the lease is lost."""
+        done = self._sql.execute(
+            f"""
+            update commands set stopping = coalesce(stopping, %s)
+            where id = %s and {_OURS} %s and status = 'running'
+            """,  # noqa: S608 - constants
+            (Jsonb({"status": stop.status, "reason": stop.reason}), command_id, epoch),
+        )
+        return done.rowcount == 1
+
     def requeue(self, command_id: str, epoch: int, *, delay_s: float) -> int | None:
-        """Put back what could not be started. How often that has happened; None: lease lost."""
+        """Put back what certainly has not started: whatever is queued can be closed without
+        asking its workspace. How often that has happened; None: lease lost, or its cancel was
+        asked for meanwhile."""
         row = self._sql.execute(
-            """
+            f"""
             update commands set status = 'queued', failures = failures + 1, lease_until = null,
                 not_before = clock_timestamp() + make_interval(secs => %s)
-            where id = %s and epoch = %s and status = 'running' and started_at is null
+            where id = %s and {_OURS} %s and status = 'running' and started_at is null
+                and cancel_requested_at is null
             returning failures
-            """,
+            """,  # noqa: S608 - constants
             (delay_s, command_id, epoch),
         ).fetchone()
         return int(row["failures"]) if row else None
@@ -215,7 +240,7 @@ class QueueRows:
                 usage = %(usage)s, finished_at = clock_timestamp(), lease_until = null,
                 started_at = case when %(ran)s then coalesce(started_at, clock_timestamp()) end,
                 env = '{{}}', stdin = ''
-            where id = %(id)s and epoch = %(epoch)s and status = 'running'
+            where id = %(id)s and {_OURS} %(epoch)s and status = 'running'
             returning {COLUMNS}
             """,  # noqa: S608 - constants
             {
@@ -250,13 +275,15 @@ class QueueRows:
         return [command_of(row) for row in rows]
 
     def unannounced(self, *, older_than_s: float, limit: int) -> list[Command]:
-        """Closed records whose `command.finished` was not published, as far as is known."""
+        """Closed records that were not seen off, as far as is known: `command.finished` published
+        and the workspace cleaned up. In any order, so that some that cannot be do not stand in
+        the way of others."""
         rows = self._sql.execute(
             f"""
             select {COLUMNS} from commands
             where not announced and status not in ('queued', 'running')
                 and finished_at < now() - make_interval(secs => %s)
-            order by finished_at limit %s
+            order by random() limit %s
             """,  # noqa: S608 - constants
             (older_than_s, limit),
         )
@@ -265,6 +292,19 @@ class QueueRows:
     def mark_announced(self, command_id: str) -> None:
         self._sql.execute("set local synchronous_commit = off")
         self._sql.execute("update commands set announced = true where id = %s", (command_id,))
+
+    def oldest_waiting(self) -> list[tuple[Priority, str]]:
+        """By priority, if there is one: the command that waits longest and may be claimed."""
+        rows = self._sql.execute(
+            """
+            select p.priority, c.id from (values ('high'), ('normal'), ('low')) p (priority)
+            cross join lateral (
+                select id from commands where status = 'queued' and priority = p.priority
+                    and not_before <= now() order by id limit 1
+            ) c
+            """
+        )
+        return [(Priority(row["priority"]), row["id"]) for row in rows]
 
     def forget_requests(self) -> None:
         """Drop Idempotency-Keys that are older than 24 h."""
@@ -296,4 +336,9 @@ def _claim(row: DictRow) -> Claim:
         stdin=bytes(row["stdin"]),
         failures=row["failures"],
         running_s=row["running_s"],
+        stopping=_stopping(row["stopping"]),
     )
+
+
+def _stopping(stored: dict[str, str] | None) -> Stopping | None:
+    return Stopping(Status(stored["status"]), stored["reason"]) if stored else None

@@ -33,11 +33,11 @@ def connect(url: str, *, timeout_s: float = 5.0, max_connections: int = 32) -> r
 
 
 def connect_blocking(url: str, *, block_s: float, margin_s: float = 5.0) -> redis.Redis:
-    """A client for reads that block up to `block_s`, one at a time: its socket's timeout lies
+    """A client for reads that block up to `block_s`, a connection each: its socket's timeout lies
     `margin_s` above, so that only a dead connection ever meets it."""
     pool = redis.ConnectionPool.from_url(
         url,
-        max_connections=2,
+        max_connections=64,
         socket_timeout=block_s + margin_s,
         socket_connect_timeout=margin_s,
         **_options(url),

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import redis
 
+from rdev import failpoints
 from rdev.adapters.redis.connect import translated
 from rdev.adapters.redis.entries import FLAGS, Raw, command_key, entries, project_key
 from rdev.domain.commands import Position
@@ -27,6 +28,12 @@ from rdev.domain.events import (
 )
 
 _APPEND = files("rdev.adapters.redis").joinpath("append.lua").read_text()
+if failpoints.without("append"):  # to show that the chaos suite would notice
+    _APPEND = _APPEND.replace(
+        "or stdout ~= stdout_now or stderr ~= stderr_now then",
+        "then",
+    ).replace("if flag == 'o' then", "stdout, stderr = stdout_now, stderr_now if flag == 'o' then")
+_TRIM = files("rdev.adapters.redis").joinpath("trim.lua").read_text()
 
 
 class Streams:
@@ -37,6 +44,7 @@ class Streams:
         self._client = client
         self._keep_notices = keep_notices
         self._script = client.register_script(_APPEND)
+        self._trim = client.register_script(_TRIM)
 
     def append(
         self,
@@ -96,6 +104,11 @@ class Streams:
             if last:
                 minid = min(before, EntryId.of(last[0][0]))
                 self._client.xtrim(key, minid=str(minid), approximate=False)
+
+    def trim_to(self, project_id: str, command_id: str, entry_id: EntryId) -> None:
+        """Forget what lies before this entry, if it is one of the stream."""
+        with translated():
+            self._trim(keys=[command_key(project_id, command_id)], args=[str(entry_id)])
 
     def forget(self, project_id: str, command_id: str, *, after_s: int) -> None:
         """Let the stream go in `after_s` seconds."""

@@ -15,6 +15,8 @@ GROUP = "runners"
 _TICKETS = {priority: f"rdev:{{queue}}:{priority}" for priority in Priority}
 _DOORBELL = "rdev:{queue}:doorbell"
 _KEPT = 10_000
+_RECLAIMER = "sweep"
+_GONE_MS = 3_600_000
 
 
 class Tickets:
@@ -30,6 +32,34 @@ class Tickets:
         with translated():
             self._client.xadd(_TICKETS[priority], {"id": command_id}, maxlen=_KEPT)
 
+    def restock(self, priority: Priority, command_id: str) -> None:
+        """Offer a ticket where there is none: what waits lost its own."""
+        with translated():
+            if not self._client.xlen(_TICKETS[priority]):
+                self.offer(priority, command_id)
+
+    def reclaim(self, *, idle_s: float) -> bool:
+        """Remove tickets whose taker died with them, and takers that are long gone. True if
+        there were such tickets: somebody was not woken."""
+        found = False
+        with translated():
+            for name in _TICKETS.values():
+                try:
+                    found = self._reclaim(name, int(idle_s * 1000)) or found
+                except redis.ResponseError as exc:
+                    if "NOGROUP" not in str(exc) and "no such key" not in str(exc):
+                        raise
+        return found
+
+    def _reclaim(self, name: str, idle_ms: int) -> bool:
+        reply = self._client.xautoclaim(name, GROUP, _RECLAIMER, idle_ms, "0-0", justid=True)
+        if reply:
+            self._remove(name, reply)
+        for consumer in self._client.xinfo_consumers(name, GROUP):
+            if consumer["idle"] > _GONE_MS and not consumer["pending"]:
+                self._client.xgroup_delconsumer(name, GROUP, consumer["name"])
+        return bool(reply)
+
     def take(self, consumer: str, timeout_s: float) -> bool:
         """Wait for a ticket, and take up to ten. True if there was one."""
         streams = dict.fromkeys(_TICKETS.values(), ">")
@@ -44,11 +74,7 @@ class Tickets:
                 self._create_groups()
                 return False
             for name, entries in found or []:
-                ids = [entry_id for entry_id, _ in entries]
-                with self._client.pipeline(transaction=True) as both:
-                    both.xack(name, GROUP, *ids)
-                    both.xdel(name, *ids)
-                    both.execute()
+                self._remove(name, [entry_id for entry_id, _ in entries])
         return bool(found)
 
     def forget_consumer(self, consumer: str) -> None:
@@ -74,6 +100,12 @@ class Tickets:
             return after, []
         entries = found[0][1]
         return _text(entries[-1][0]), [_text(fields[b"id"]) for _, fields in entries]
+
+    def _remove(self, name: Any, ids: list[Any]) -> None:
+        with self._client.pipeline(transaction=True) as both:
+            both.xack(name, GROUP, *ids)
+            both.xdel(name, *ids)
+            both.execute()
 
     def _create_groups(self) -> None:
         for name in _TICKETS.values():

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rdev.adapters.workspaces import start_token
+from rdev.adapters.workspaces.cgroup import Cgroup
 from rdev.adapters.workspaces.start_token import StartToken
+from rdev.adapters.workspaces.stdin_file import StdinFile
 from rdev.domain.commands import Exit
 
 TOKENS = ".tokens"
@@ -39,7 +41,14 @@ class CommandFiles:
     def has(self, name: str) -> bool:
         return (self.directory / name).exists()
 
-    def prepare(self, script: bytes, stdin: bytes) -> None:
+    @property
+    def stdin(self) -> StdinFile:
+        """For a command whose stdin stays open."""
+        return StdinFile(self.directory)
+
+    def prepare(
+        self, script: bytes, stdin: bytes, *, stdin_open: bool, cgroups: tuple[Path, ...]
+    ) -> None:
         """Put the directory in place, whole or not at all. There already: it stays as it is."""
         if self.directory.exists():
             return
@@ -48,8 +57,12 @@ class CommandFiles:
         new.mkdir(mode=0o700)
         try:
             _write(new / "launch", script)
-            if stdin:
+            if stdin or stdin_open:
                 _write(new / "stdin", stdin)
+            if stdin_open:
+                StdinFile(new).prepare()
+            if cgroups:
+                _write(new / "cgroups", b"".join(os.fsencode(path) + b"\n" for path in cgroups))
             for name in _FILES.values():
                 _write(new / name, b"")
             new.rename(self.directory)
@@ -57,6 +70,14 @@ class CommandFiles:
             shutil.rmtree(new, ignore_errors=True)
             if not self.directory.exists():  # nobody else was faster
                 raise
+
+    def cgroup(self) -> Cgroup:
+        """The command's control group, with no folders where it has none."""
+        try:
+            lines = (self.directory / "cgroups").read_bytes().splitlines()
+        except FileNotFoundError:
+            return Cgroup(())
+        return Cgroup(tuple(Path(os.fsdecode(line)) for line in lines))
 
     def exit(self) -> Exit | None:
         """The leader's status; None while there is none, and where nothing was run."""

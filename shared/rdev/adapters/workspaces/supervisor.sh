@@ -2,13 +2,19 @@
 #
 #   sh supervisor.sh DIRECTORY TOKEN ROOT DRAIN_CS      (DRAIN_CS: hundredths of a second)
 #
-# POSIX sh (dash, bash, busybox ash) with grep, sleep, setsid, sync, mv and rm. The same script runs
+# POSIX sh (dash, bash, busybox ash) with cat, grep, sleep, setsid, sync, mv and rm. The same script runs
 # in a folder and in a pod, so whatever must hold is written here. Call it with an environment
 # of PATH alone (`env -i PATH=...`): what it has, the command inherits.
 #
-# In DIRECTORY it finds `launch` (see launch_file.py) and perhaps `stdin`, and leaves
+# In DIRECTORY it finds `launch` (see launch_file.py) and perhaps
+#   stdin       what the command reads; without it, nothing
+#   fifo, bell  fifos: stdin stays open, and whoever appends to `stdin` rings by a line into `bell`
+#   closed      empty; nothing more is appended
+#   cgroups     control groups for the command, one folder a line
+# and leaves
 #   out, err    what the command wrote
 #   by:TAKER    empty; one a leader that reached for the token (see lead)
+#   feeder      `<pid>:<start>` of what copies stdin into fifo, through its descriptor 7
 #   refused     reason and message, where the leader declined: then nothing was run
 #   exit        the leader's status and a newline, at once after its end
 #   done        empty; nothing of the command is alive, out and err are final
@@ -97,6 +103,30 @@ program() {
         refuse program_not_found "$1: not found in this workspace; install it there or set PATH"
 }
 
+# Joins the control groups. The 0 is whoever writes it.
+join() {
+    while read -r group; do
+        echo 0 >"$group/cgroup.procs" ||
+            refuse limits_not_enforceable "cannot join $group; ask without memory_mb and processes"
+    done <cgroups
+}
+
+# Copies stdin (7) to the leader (1) as it grows. Every cat goes on where the last one ended: they
+# share the descriptor's offset, so each byte is copied once. Between two it blocks on the bell
+# (6), which it holds open for writing too, so it never sees its end.
+feed() {
+    identify
+    echo "$pid:$start" >feeder
+    last=
+    while cat <&7 && [ -z "$last" ] && [ ! -e exit ] && [ ! -e refused ]; do
+        if [ -e closed ]; then
+            last=yes # what came before it may have come after that cat
+        else
+            read -r _ <&6
+        fi
+    done
+}
+
 # Becomes the command. Nothing of the caller's is read before the token is ours. Between the
 # token's creation and its content a kill -9 leaves it empty: then by:TAKER tells who may have
 # taken it.
@@ -116,16 +146,32 @@ lead() {
         exit 1
     fi
     [ -n "$setsid" ] || refuse setsid_not_found "setsid: not found; install util-linux or busybox"
+    if [ -p fifo ]; then
+        # Only for the leader that runs; in between two shells, so that it is no child of the
+        # command's.
+        (feed 6<>bell 7<stdin >fifo 2>/dev/null 3>&- 4>&- &)
+        exec <fifo
+    fi
+    [ ! -e cgroups ] || join
     set -- "$setsid"
     . "$dir/launch"
 }
 
-# Whether anything of the command is alive; sets alive to the pids that carry its id. $@: where
-# to look. Zombies carry nothing.
+# Whether anything of the command is alive; sets alive to what carries its id or is in its control
+# groups. $@: where to look for the id. Zombies carry nothing.
 look() {
     alive=
     [ $# -eq 0 ] || alive=$(grep -lszxF -e "RDEV_COMMAND_ID=$id" "$@")
+    [ ! -e cgroups ] || members
     [ -n "$alive" ] || { kill -0 "-$leader" 2>/dev/null && in_group; }
+}
+
+members() {
+    while read -r group; do
+        while read -r member; do
+            alive="$alive $member"
+        done <"$group/cgroup.procs"
+    done <cgroups
 }
 
 # Whether the leader's process group has a member that is no zombie: where nobody reaps orphans
@@ -213,6 +259,7 @@ case $taker in
 esac
 leader=${taker%%:*}
 [ -e refused ] || put exit "$status"
+[ ! -p bell ] || echo 1<>bell # the feeder has no more to do
 end_descendants 2>/dev/null
 put done ""
 # Last, when nobody waits for it any more.

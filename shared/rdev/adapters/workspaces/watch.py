@@ -19,6 +19,9 @@ _LONGEST_S = 0.05
 State = tuple[tuple[str, int], ...]
 """The names and sizes of what lies in a directory."""
 
+_WOKEN: State = (("", -1),)
+"""What no directory looks like."""
+
 
 class Watches:
     """One inotify instance for all directories that this process waits on."""
@@ -46,6 +49,15 @@ class Watches:
                 event.clear()
                 return
         self._poll(directory, timeout_s)
+
+    def wake(self, directory: Path) -> None:
+        """Have whoever waits on it return, or else the next wait."""
+        with self._lock:
+            watch = self._watch_of.get(directory)
+            if watch is not None:
+                self._changed[watch][1].set()
+            elif directory in self._seen:  # polled: now it looks different
+                self._seen[directory] = _WOKEN
 
     def forget(self, directory: Path) -> None:
         """Stop watching; whoever waits on it returns."""
@@ -104,11 +116,11 @@ class Watches:
     def _poll(self, directory: Path, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         pause_s = _SHORTEST_S
-        with self._lock:
-            before = self._seen.get(directory)
         while True:
             now = _state(directory)
             left_s = deadline - time.monotonic()
+            with self._lock:
+                before = self._seen.get(directory)
             if now != before or left_s <= 0:
                 break
             time.sleep(min(pause_s, left_s))

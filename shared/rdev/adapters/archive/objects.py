@@ -1,0 +1,213 @@
+"""The archive as objects: a folder, or S3, GCS or Azure by URL. One object a segment,
+`<project>/<command>/<from>_<to>.ndjson.zst`, compressed with zstd.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import obstore
+import zstandard
+from obstore.exceptions import BaseError
+
+from rdev.domain.segments import Segment, SegmentName, decode, encode
+from rdev.errors import SegmentDamaged, StoreUnavailable
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+T = TypeVar("T")
+
+_SUFFIX = ".ndjson.zst"
+_LEVEL = 1
+"""Text shrinks to a quarter either way; 3 takes twice the time."""
+_MOST_BYTES = 256 * 1024 * 1024
+"""No segment is that large: what claims to be is damaged, and would fill the memory."""
+
+
+class ObjectArchive:
+    """Port `rdev.ports.SegmentArchive`. `place` is a folder, or a URL as obstore takes it, such
+    as `s3://bucket/prefix`; endpoint, region and credentials come from `options` or from the
+    environment under the provider's own names (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, ...)."""
+
+    def __init__(
+        self, place: str, *, timeout_s: float = 10.0, options: Mapping[str, Any] | None = None
+    ) -> None:
+        self._place = place
+        self._folder = _folder(place)
+        self._timeout_s = timeout_s
+        self._options = dict(options or {})
+        self._opened: ObjectStore | None = None
+
+    def store(self, project_id: str, command_id: str, segment: Segment) -> None:
+        """Durable once this returns; there whole, or not at all."""
+        key = _prefix(project_id, command_id) + str(segment.name) + _SUFFIX
+
+        def put() -> None:
+            packed = zstandard.ZstdCompressor(_LEVEL, write_checksum=True).compress(
+                encode(project_id, command_id, segment)
+            )
+            if self._folder is not None:
+                _write_durably(self._folder, key, packed)
+            else:
+                obstore.put(self._objects(), key, packed, use_multipart=False)
+
+        self._call(put)
+
+    def segments(self, project_id: str, command_id: str) -> list[SegmentName]:
+        """What is stored of a command, in order of their names."""
+        prefix = _prefix(project_id, command_id)
+        return sorted((name for key in self._keys(prefix) if (name := _name(prefix, key))), key=str)
+
+    def load(self, project_id: str, command_id: str, name: SegmentName) -> Segment | None:
+        """None where it is not there. Raises SegmentDamaged, and never gives wrong bytes."""
+        key = _prefix(project_id, command_id) + str(name) + _SUFFIX
+
+        def get() -> Segment | None:
+            try:
+                packed = obstore.get(self._objects(), key).bytes().to_bytes()
+            except FileNotFoundError:
+                return None
+            return decode(project_id, command_id, name, _unpacked(packed))
+
+        return self._call(get)
+
+    def remove(self, project_id: str, command_id: str) -> None:
+        """Remove all of a command's segments. Twice is no error."""
+        keys = self._keys(_prefix(project_id, command_id))
+
+        def delete() -> None:
+            for key in keys:
+                with suppress(FileNotFoundError):
+                    obstore.delete(self._objects(), key)
+
+        self._call(delete)
+
+    def _keys(self, prefix: str) -> list[str]:
+        def names() -> list[str]:
+            pages = obstore.list(self._objects(), prefix=prefix.rstrip("/"))
+            return [found["path"] for page in pages for found in page]
+
+        return self._call(names)
+
+    def _objects(self) -> "ObjectStore":
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
+
+    def _open(self) -> "ObjectStore":
+        from obstore.store import LocalStore, from_url
+
+        if self._folder is not None:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return LocalStore(self._folder, automatic_cleanup=True)
+        limit = timedelta(seconds=self._timeout_s)
+        return from_url(
+            self._place,
+            # http only where the endpoint says so.
+            client_options={"timeout": limit, "connect_timeout": limit / 3, "allow_http": True},
+            retry_config={"max_retries": 2, "retry_timeout": limit},
+            **self._options,
+        )
+
+    def _call(self, act: Callable[[], T]) -> T:
+        with _translated():
+            return _beside_the_loop(act, 3 * self._timeout_s)
+
+
+def _prefix(project_id: str, command_id: str) -> str:
+    return f"{project_id}/{command_id}/"
+
+
+def _name(prefix: str, key: str) -> SegmentName | None:
+    inner = key.removeprefix(prefix)
+    return SegmentName.parse(inner.removesuffix(_SUFFIX)) if inner.endswith(_SUFFIX) else None
+
+
+def _folder(place: str) -> Path | None:
+    if place.startswith("file:"):
+        return Path(unquote(urlsplit(place).path))
+    return None if "://" in place else Path(place).absolute()
+
+
+def _write_durably(folder: Path, key: str, data: bytes) -> None:
+    """obstore renames into place as well, but leaves it to the kernel when the bytes reach the
+    disk; Redis forgets them as soon as this returns."""
+    path = folder / key
+    project = path.parent.parent
+    new = not project.exists()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}#{os.urandom(4).hex()}")
+    try:
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    for changed in (path.parent, project, *([folder] if new else [])):
+        _sync_folder(changed)
+
+
+def _sync_folder(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _unpacked(packed: bytes) -> bytes:
+    try:
+        if zstandard.frame_content_size(packed) > _MOST_BYTES:
+            raise SegmentDamaged("it is too large for a segment")
+        return zstandard.ZstdDecompressor().decompress(packed, max_output_size=_MOST_BYTES)
+    except zstandard.ZstdError as exc:
+        raise SegmentDamaged("it cannot be decompressed") from exc
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The message names no URL: a signed one is a credential."""
+    try:
+        yield
+    except (BaseError, OSError, ValueError) as exc:
+        raise StoreUnavailable(
+            f"The archive does not answer ({type(exc).__name__}). Look at RDEV_ARCHIVE_URL, "
+            "the credentials and the disk; try again after `Retry-After`."
+        ) from exc
+
+
+def _beside_the_loop(act: Callable[[], T], limit_s: float) -> T:
+    """Under gevent a blocking call holds up every greenlet: then it runs in a real thread."""
+    patched = sys.modules.get("gevent.monkey")
+    if patched is None or not patched.is_module_patched("threading"):
+        return act()
+    return _in_threadpool(act, limit_s)
+
+
+def _in_threadpool(act: Callable[[], T], limit_s: float) -> T:
+    import gevent
+
+    def outcome() -> tuple[T | None, Exception | None]:
+        # Caught there: the pool prints what is raised in it.
+        try:
+            return act(), None
+        except Exception as exc:  # noqa: BLE001 - raised again below
+            return None, exc
+
+    try:
+        result, error = gevent.get_hub().threadpool.spawn(outcome).get(timeout=limit_s)
+    except gevent.Timeout as exc:
+        raise TimeoutError from exc
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return] # gevent has no types

@@ -1,0 +1,244 @@
+"""One project's folder on this machine, and the commands in it.
+
+What must hold while nobody is attached lies in supervisor.sh; here are the asking and telling.
+"""
+
+import hashlib
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rdev import failpoints
+from rdev.adapters.workspaces import launch_file, processes, start_token
+from rdev.adapters.workspaces.cgroups import Parents
+from rdev.adapters.workspaces.children import Children
+from rdev.adapters.workspaces.command_files import CommandFiles
+from rdev.adapters.workspaces.start_token import StartToken
+from rdev.adapters.workspaces.watch import Watches
+from rdev.domain.commands import Exit, Launch
+from rdev.errors import CommandRefused, InvalidRequest, WorkspaceUnavailable
+from rdev.ports import Liveness
+
+SUPERVISOR = Path(__file__).with_name("supervisor.sh")
+COMMAND = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+
+
+@contextmanager
+def asking(what: str) -> Iterator[None]:
+    """A file system that does not answer as it should makes the workspace unavailable."""
+    try:
+        yield
+    except OSError as exc:
+        raise WorkspaceUnavailable(f"{what}: {exc}") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What the workspaces of one process share."""
+
+    children: Children
+    watches: Watches
+    shell: tuple[str, ...]
+    path: str
+    drain_s: float
+    boot: str
+    cgroups: Callable[[], Parents]
+
+
+def cgroup_prefix(commands: Path) -> str:
+    """How the control groups of a project's commands begin: other projects, and other rdevs on
+    this machine, have theirs beside them."""
+    return f"rdev-{hashlib.sha256(os.fsencode(commands)).hexdigest()[:12]}-"
+
+
+class LocalWorkspace:
+    """One project's folder. See ports.Workspace for what each method promises."""
+
+    def __init__(self, project_id: str, root: Path, commands: Path, means: Means) -> None:
+        self._project_id = project_id
+        self._root = root
+        self._commands = commands
+        self._means = means
+
+    def start(self, launch: Launch) -> None:
+        launch_file.check(launch)
+        files = self._files(launch.command_id)
+        with asking(f"cannot start {launch.command_id}"):
+            if failpoints.without("start_token"):
+                files.token_path.unlink(missing_ok=True)
+            if files.token_path.exists():
+                return
+            if not self._root.is_dir():
+                raise WorkspaceUnavailable(f"the folder of {self._project_id} is missing")
+            home = os.fspath(self._root)
+            env = launch_file.environment(launch, home=home, path=self._means.path)
+            group = self._group_for(launch)
+            files.prepare(
+                launch_file.render(launch, env),
+                launch.stdin,
+                stdin_open=launch.stdin_open,
+                cgroups=group,
+            )
+            if not files.remove_if_superseded():
+                # As prepared: another runner may have been faster, and elsewhere.
+                files.cgroup().make(memory_mb=launch.memory_mb, processes=launch.processes)
+                self._spawn(files)
+
+    def liveness(self, command_id: str) -> Liveness:
+        files = self._files(command_id)
+        with asking(f"cannot see {command_id}"):
+            token = files.token()
+            if token is None:
+                return Liveness.PREPARED if files.directory.is_dir() else Liveness.UNKNOWN
+            if token.cancelled:
+                return Liveness.CANCELLED
+            return self._started(files, token)
+
+    def refusal(self, command_id: str) -> tuple[str, str] | None:
+        with asking(f"cannot see {command_id}"):
+            return self._files(command_id).refusal()
+
+    def exit(self, command_id: str) -> Exit | None:
+        with asking(f"cannot see {command_id}"):
+            return self._files(command_id).exit()
+
+    def read(self, command_id: str, stream: str, offset: int, max_bytes: int) -> bytes:
+        with asking(f"cannot read {command_id}"):
+            return self._files(command_id).read(stream, offset, max_bytes)
+
+    def wait(self, command_id: str, timeout_s: float) -> None:
+        self._means.watches.wait(self._files(command_id).directory, timeout_s)
+
+    def wake(self, command_id: str) -> None:
+        self._means.watches.wake(self._files(command_id).directory)
+
+    def feed(self, command_id: str, offset: int, data: bytes) -> int | None:
+        with asking(f"cannot feed {command_id}"):
+            return self._files(command_id).stdin.feed(offset, data)
+
+    def close_stdin(self, command_id: str) -> None:
+        with asking(f"cannot close the stdin of {command_id}"):
+            self._files(command_id).stdin.close()
+
+    def usage(self, command_id: str) -> Mapping[str, int | float]:
+        with asking(f"cannot see {command_id}"):
+            return self._files(command_id).cgroup().usage()
+
+    def signal(self, command_id: str, name: str) -> None:
+        number = {"TERM": signal.SIGTERM, "INT": signal.SIGINT, "KILL": signal.SIGKILL}[name]
+        with asking(f"cannot signal {command_id}"):
+            files = self._files(command_id)
+            token = files.token()
+            if token is None or token.cancelled:
+                return
+            if number is signal.SIGKILL:
+                self._kill(files, token)
+            elif token.leader is None or not processes.signal_group(token.leader, number):
+                # The leader is gone: those it left behind, one by one.
+                for pid in self._alive(files, token):
+                    processes.send(pid, number)
+
+    def survivors(self, command_id: str) -> int:
+        with asking(f"cannot see {command_id}"):
+            files = self._files(command_id)
+            token = files.token()
+            return 0 if token is None else len(self._alive(files, token))
+
+    def forestall(self, command_id: str) -> bool:
+        files = self._files(command_id)
+        with asking(f"cannot cancel {command_id}"):
+            files.token_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return start_token.plant(files.token_path)
+
+    def clean(self, command_id: str) -> None:
+        files = self._files(command_id)
+        self._means.watches.forget(files.directory)
+        with asking(f"cannot clean up {command_id}"):
+            _end_feeder(files)
+            files.cgroup().remove()
+            files.remove()
+            if files.token_path.exists():
+                os.utime(files.token_path)  # its seven days begin now
+
+    def abolish(self, command_id: str) -> None:
+        """Have the command gone, whatever it is doing, with its supervisor and its directory."""
+        files = self._files(command_id)
+        if not self.forestall(command_id) and (token := files.token()) is not None:
+            self._kill(files, token)
+            for taker in token.takers:
+                if taker.supervisor.alive():
+                    processes.send(taker.supervisor.pid, signal.SIGKILL)
+        self.clean(command_id)
+
+    def _started(self, files: CommandFiles, token: StartToken) -> Liveness:
+        takers = [taker for taker in token.takers if taker.boot == self._means.boot]
+        if not takers and token.takers:  # the machine was started anew since
+            return Liveness.ENDED if files.has("synced") else Liveness.DEAD
+        if files.has("done"):
+            return Liveness.ENDED
+        supervised = any(taker.supervisor.alive() for taker in takers)
+        if not supervised and not any(taker.leader.alive() for taker in takers):
+            return self._abandoned(files, token)
+        if not files.ended():
+            return Liveness.RUNNING
+        if supervised:
+            return Liveness.DRAINING
+        return self._abandoned(files, token)
+
+    def _abandoned(self, files: CommandFiles, token: StartToken) -> Liveness:
+        """Nobody is left to end it properly, so this does. Looked at anew: the supervisor may
+        have ended between two looks because all was done."""
+        if files.has("done"):
+            return Liveness.ENDED
+        self._kill(files, token)
+        _end_feeder(files)
+        if not files.ended():
+            return Liveness.DEAD
+        files.finish()
+        return Liveness.ENDED
+
+    def _kill(self, files: CommandFiles, token: StartToken) -> None:
+        files.cgroup().kill()
+        processes.kill_command(files.command_id, token.leader)
+
+    def _alive(self, files: CommandFiles, token: StartToken) -> list[int]:
+        found = processes.of_command(files.command_id, token.leader)
+        return list(dict.fromkeys([*found, *files.cgroup().pids()]))
+
+    def _group_for(self, launch: Launch) -> tuple[Path, ...]:
+        if not launch.limited:
+            return ()
+        parents = self._means.cgroups()
+        for name in ("memory_mb", "processes"):
+            if getattr(launch, name) is not None and name not in parents.limits:
+                raise CommandRefused("limits_not_enforceable", f"{name} is not enforceable here")
+        return parents.group(cgroup_prefix(self._commands) + launch.command_id).folders
+
+    def _spawn(self, files: CommandFiles) -> None:
+        arguments = (
+            os.fspath(files.directory),
+            os.fspath(files.token_path),
+            os.fspath(self._root),
+            str(round(self._means.drain_s * 100)),
+        )
+        self._means.children.spawn(
+            (*self._means.shell, os.fspath(SUPERVISOR), *arguments),
+            path=self._means.path,
+            log=files.directory / "log",
+        )
+
+    def _files(self, command_id: str) -> CommandFiles:
+        if not COMMAND.fullmatch(command_id):
+            raise InvalidRequest.field("command", "no id of a command")
+        return CommandFiles(self._commands, command_id)
+
+
+def _end_feeder(files: CommandFiles) -> None:
+    """Its supervisor would have told it to end, had it lived."""
+    feeder = files.stdin.feeder()
+    if feeder is not None and feeder.alive():
+        processes.send(feeder.pid, signal.SIGKILL)
