@@ -139,8 +139,9 @@ def free_port() -> int:
 
 def _environment(home: Path, folder: Path, settings: dict[str, object]) -> dict[str, str]:
     # Nothing of the caller's RDEV_*, which would point this stack elsewhere.
-    kept = {"PATH": os.environ["PATH"], "HOME": str(folder), "RDEV_HOME": str(home)}
-    return kept | {f"RDEV_{name.upper()}": str(value) for name, value in settings.items()}
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    own = {"HOME": str(folder), "RDEV_HOME": str(home)}
+    return kept | own | {f"RDEV_{name.upper()}": str(value) for name, value in settings.items()}
 
 
 def _await_ready(process: "subprocess.Popen[bytes]", log: Path) -> None:

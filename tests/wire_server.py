@@ -43,7 +43,8 @@ class Script:
     """What the server does. Everything that it was asked is in `seen`."""
 
     events: list[tuple[str, str, Any]] = field(default_factory=list)
-    """(id, type, data); the type `wait` holds the stream until a cancel arrives."""
+    """(id, type, data); the type `wait` holds the stream until a cancel arrives, `wait for input`
+    until the input is closed."""
     cuts: list[int] = field(default_factory=list)
     """After how many bytes each successive event connection is broken off."""
     refusals: dict[str, list[tuple[int, dict[str, str]]]] = field(default_factory=dict)
@@ -53,6 +54,8 @@ class Script:
     """By stream."""
     seen: list[Seen] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
+    input: bytes = b""
+    input_closed: threading.Event = field(default_factory=threading.Event)
     url: str = ""
 
     def asked(self, method: str, path: str) -> list[Seen]:
@@ -79,8 +82,10 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length)) if length else None
+        raw = self.rfile.read(length)
         headers = {name.lower(): value for name, value in self.headers.items()}
+        bare = headers.get("content-type") == "application/octet-stream"
+        body = raw if bare else json.loads(raw) if raw else None
         self.script.seen.append(Seen(method, parts.path, query, headers, body))
         what = f"{method} {parts.path}"
         waiting = self.script.refusals.get(what)
@@ -97,10 +102,19 @@ class _Handler(BaseHTTPRequestHandler):
         elif parts.path.endswith("/cancel"):
             self.script.cancelled.set()
             self._send(202, {"data": record("running")})
+        elif parts.path.endswith("/input"):
+            self._take_input(int(query["offset"]), raw, closes=query["close"] == "true")
         elif method == "POST" and parts.path == "/projects/demo/shell":
             self._send(202, {"data": {"id": COMMAND, "stream_id": COMMAND, "status": "queued"}})
         else:
             self._refuse(404, {})
+
+    def _take_input(self, offset: int, data: bytes, *, closes: bool) -> None:
+        script = self.script
+        script.input += data[len(script.input) - offset :]
+        self._send(202, {"data": {"offset": len(script.input), "closed": closes}})
+        if closes:
+            script.input_closed.set()
 
     def _refuse(self, status: int, headers: dict[str, str]) -> None:
         if status == 0:
@@ -137,6 +151,9 @@ class _Handler(BaseHTTPRequestHandler):
         for id_, type_, data in events[start:]:
             if type_ == "wait":
                 self.script.cancelled.wait(30)
+                continue
+            if type_ == "wait for input":
+                self.script.input_closed.wait(30)
                 continue
             frame = f"id: {id_}\nevent: {type_}\ndata: {json.dumps(data)}\n\n".encode()
             self._chunk(frame[:left])
@@ -182,5 +199,6 @@ def wire_server() -> Iterator[Script]:
             yield script
         finally:
             script.cancelled.set()
+            script.input_closed.set()
             server.shutdown()
             thread.join()

@@ -13,6 +13,7 @@ from rdev.errors import InvalidRequest
 from rdev.http import envelope, parsing
 from rdev.http.auth import require
 from rdev.http.function import install, no_such_route
+from rdev.http.input import piece
 from rdev.http.models import ClaudeCommand, CommandsPage, GitCommand, OutputQuery, ShellCommand
 from rdev.http.output import output_response
 from rdev.http.prefer import wait_s
@@ -88,6 +89,18 @@ def cancel_command(project_id: str, command_id: str) -> Response:
     by = require(wiring.keys(), "projects:execute")
     command = wiring.exec_().cancel(by, project_id, command_id)
     return envelope.data(record_of(command), 200 if command.status.final else 202)
+
+
+@blueprint.post("/projects/<project_id>/commands/<command_id>/input")
+def send_input(project_id: str, command_id: str) -> Response:
+    """Send bytes to a running command's stdin, in order and each once; `close` ends it."""
+    by = require(wiring.keys(), "projects:execute")
+    asked = piece()
+    accepted = wiring.input_().send(
+        by, project_id, command_id, asked.data, offset=asked.offset, close=asked.close
+    )
+    data = {"id": command_id, "offset": accepted.offset, "closed": accepted.closed}
+    return envelope.data(data, 202)
 
 
 @blueprint.get("/queue")

@@ -42,6 +42,15 @@ class Settings(BaseSettings):
     commands_dir: Path = Path(".rdev/commands")
     """`local`: where the supervisor keeps the files of running commands."""
 
+    archive_url: SecretStr = SecretStr(".rdev/archive")
+    """Where commands' output goes for good: a folder, or s3://, gs:// or az:// as obstore takes
+    it; endpoint, region and credentials under the provider's own names (AWS_ENDPOINT_URL, ...)."""
+    archive_timeout_s: float = Field(default=10.0, gt=0)
+    archive_retention_days: float = Field(default=30.0, ge=0)
+    """How long output is kept after a command's end; 0: for ever. Records stay."""
+    stream_keep_s: int = Field(default=900, ge=1)
+    """How long after its end Redis still holds the last of a command's output."""
+
     runner_slots: int = Field(default=16, ge=1)
     """How many commands one runner sees through at once."""
     lease_s: float = Field(default=10.0, gt=0)

@@ -14,6 +14,7 @@ from rdev.errors import RdevError
 if TYPE_CHECKING:
     import redis
 
+    from rdev.adapters.archive.objects import ObjectArchive
     from rdev.adapters.postgres.database import Database
     from rdev.adapters.redis.streams import Streams
     from rdev.adapters.redis.tickets import Tickets
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rdev.services.events import Events
     from rdev.services.exec import Exec
     from rdev.services.hub import Hub
+    from rdev.services.input import Input
     from rdev.services.keys import Keys
     from rdev.services.projects import Projects
     from rdev.services.runner import Runner
@@ -93,6 +95,14 @@ def tickets() -> "Tickets":
 
 
 @once
+def archive() -> "ObjectArchive":
+    from rdev.adapters.archive.objects import ObjectArchive
+
+    s = settings()
+    return ObjectArchive(s.archive_url.get_secret_value(), timeout_s=s.archive_timeout_s)
+
+
+@once
 def workspaces() -> "LocalWorkspaces":
     from rdev.adapters.workspaces.local import LocalWorkspaces
 
@@ -126,14 +136,23 @@ def exec_() -> "Exec":
         streams(),
         default_timeout_s=s.default_timeout_s,
         queue_depth=s.queue_depth,
+        enforceable=workspaces().enforceable,
     )
 
 
 @once
+def input_() -> "Input":
+    from rdev.services.input import Input
+
+    return Input(database().transaction, tickets())
+
+
+@once
 def events() -> "Events":
+    from rdev.services.ends import Ends
     from rdev.services.events import Events
 
-    return Events(hub(), streams())
+    return Events(hub(), streams(), archive=archive(), ended=Ends(database().transaction).of)
 
 
 @once
@@ -198,6 +217,7 @@ def wake_runner() -> None:
 def new_runner() -> "Runner":
     """A runner of its own name: one a process, or one a wake-up."""
     from rdev.domain.ids import new_id
+    from rdev.services.archive import Archiver, ArchiveRules
     from rdev.services.following import Rules
     from rdev.services.runner import Runner, RunnerRules
 
@@ -211,4 +231,7 @@ def new_runner() -> "Runner":
         following=Rules(kill_grace_s=s.kill_grace_s),
     )
     name = f"{socket.gethostname()}:{os.getpid()}:{new_id('run')[-8:]}"
-    return Runner(name, database().transaction, tickets(), streams(), workspaces(), rules)
+    stores = (streams(), workspaces())
+    keeping = ArchiveRules(retention_days=s.archive_retention_days, redis_keeps_s=s.stream_keep_s)
+    archiver = Archiver(database().transaction, *stores, archive(), keeping)
+    return Runner(name, database().transaction, tickets(), *stores, rules, archiver)

@@ -121,6 +121,10 @@ def test_the_environment_shows_nothing_of_rdevs_own(stack: Stack):
 
 def test_stdin_cwd_and_timeout_reach_the_command(stack: Stack):
     assert stack.rdev("run", "demo", "--stdin", "--", "wc -c", stdin=b"a\0b").stdout == b"3\n"
+    large = os.urandom(3_000_000)
+    done = stack.rdev("run", "demo", "--stdin", "--", "sha256sum", stdin=large)
+    assert done.stdout.split()[0].decode() == hashlib.sha256(large).hexdigest()
+    assert stack.rdev("run", "demo", "-i", "--", "head -c 2", stdin=large).stdout == large[:2]
     assert stack.rdev("run", "demo", "--", "mkdir -p sub").returncode == 0
     assert stack.rdev("run", "demo", "--cwd", "sub", "--", "pwd").stdout.endswith(b"/sub\n")
     done = stack.rdev("run", "demo", "--timeout", "0.5", "--", "sleep", "100")

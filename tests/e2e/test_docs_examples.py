@@ -113,25 +113,23 @@ def pattern(shown: str) -> str:
 
 def unlike(shown: object, real: object, at: str = "") -> str | None:
     """Where the document and the answer differ; None where they agree."""
-    if shown == "…":
-        return None
     if isinstance(shown, dict) and isinstance(real, dict):
-        for name, value in shown.items():
-            if name not in real:
-                return f"{at}.{name} is not in the answer"
-            if found := unlike(value, real[name], f"{at}.{name}"):
-                return found
-        return None
+        if missing := shown.keys() - real.keys():
+            return f"{at}.{min(missing)} is not in the answer"
+        return _first(unlike(value, real[name], f"{at}.{name}") for name, value in shown.items())
     if isinstance(shown, list) and isinstance(real, list):
         if len(shown) != len(real):
             return f"{at} has {len(real)} items, not {len(shown)}"
-        pairs = enumerate(zip(shown, real, strict=True))
-        return next(filter(None, (unlike(a, b, f"{at}[{i}]") for i, (a, b) in pairs)), None)
+        return _first(unlike(shown[i], real[i], f"{at}[{i}]") for i in range(len(shown)))
     if isinstance(shown, str) and isinstance(real, str):
         same = re.fullmatch(pattern(shown), real, re.DOTALL) is not None
     else:
         same = shown == real and type(shown) is type(real)
     return None if same else f"{at} is {real!r}, not {shown!r}"
+
+
+def _first(differences: Iterator[str | None]) -> str | None:
+    return next(filter(None, differences), None)
 
 
 def test_the_comparison_bites() -> None:

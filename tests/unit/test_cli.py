@@ -96,8 +96,8 @@ def test_run_leaves_everything_behind_the_dashes_to_the_command(server, rdev):
 def test_run_sends_its_options(server, rdev):
     server.events = [finished()]
     rdev.env["MINE"] = "from here"
-    options = ["--env", "A=1=2", "-e", "MINE", "--cwd", "sub", "--timeout", "1.5", "--stdin"]
-    done = rdev("run", "demo", *options, "--priority", "high", "--", "cat", stdin="grüß".encode())
+    options = ["--env", "A=1=2", "-e", "MINE", "--cwd", "sub", "--timeout", "1.5"]
+    done = rdev("run", "demo", *options, "--priority", "high", "--", "cat")
     assert done.returncode == 0
     assert server.seen[0].body == {
         "command": "cat",
@@ -105,8 +105,32 @@ def test_run_sends_its_options(server, rdev):
         "cwd": "sub",
         "timeout_s": 1.5,
         "priority": "high",
-        "stdin": "grüß",
     }
+
+
+def test_run_forwards_any_bytes_of_its_stdin_however_the_requests_fail(server, rdev):
+    server.events = [("1-0", "wait for input", None), finished()]
+    path = "/projects/demo/commands/cmd-1/input"
+    server.refusals[f"POST {path}"] = [(429, {"Retry-After": "0"}), (0, {}), (503, {})]
+    data = bytes(range(256)) * 5000
+    assert rdev("run", "demo", "--stdin", "--", "cat", stdin=data).returncode == 0
+    assert server.seen[0].body == {"command": "cat", "stdin_open": True}
+    assert server.input == data
+    assert server.asked("POST", path)[-1].query["close"] == "true"
+
+
+def test_run_goes_on_where_the_command_takes_no_more_stdin(server, rdev):
+    server.events = [finished(exit_code=3, status="failed")]
+    server.refusals["POST /projects/demo/commands/cmd-1/input"] = [(409, {})] * 9
+    done = rdev("run", "demo", "--stdin", "--", "head -1", stdin=b"x" * 2_000_000)
+    assert (done.returncode, done.stderr) == (3, b"")
+
+
+def test_run_detached_sends_all_of_its_stdin_first(server, rdev):
+    done = rdev("run", "demo", "--stdin", "--detach", "--", "cat", stdin=b"a\0b")
+    assert (done.returncode, done.stdout) == (0, b"cmd-1\n")
+    assert server.input == b"a\0b"
+    assert server.input_closed.is_set()
 
 
 @pytest.mark.parametrize(

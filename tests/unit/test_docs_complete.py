@@ -53,7 +53,7 @@ def reasons_in_the_code() -> set[str]:
     for source in sources:
         code = source.read_text()
         found |= set(re.findall(r"""reason\s*=\s*['"](\w+)['"]""", code))
-        found |= set(re.findall(r"""status, reason = Status\.\w+, ['"](\w+)['"]""", code))
+        found |= set(re.findall(r"""Stopping\(Status\.\w+, ['"](\w+)['"]""", code))
         found |= set(re.findall(r"""reason: str \| None = ['"](\w+)['"]""", code))
         found |= set(re.findall(r"""CommandRefused\(\s*['"](\w+)['"]""", code))
         found |= set(re.findall(r"""else ['"](exit_code)['"]""", code))

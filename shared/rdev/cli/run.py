@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import typer
 from rdev.cli import options, show
 from rdev.cli.connection import connected, explain
 from rdev.cli.outcome import INTERRUPTED, exit_code_of, remark_on, write_event
+from rdev.cli.stdin import forward, forward_beside
 from rdev.cli.terminal import Interrupts, complain, die_of_broken_pipe, leave
 from rdev.domain.commands import Priority
 
@@ -34,7 +34,7 @@ Cwd = Annotated[str | None, typer.Option("--cwd", help="A folder inside the work
 Timeout = Annotated[
     float | None, typer.Option("--timeout", metavar="SECONDS", min=0.001, help="End it then.")
 ]
-Stdin = Annotated[bool, typer.Option("--stdin", "-i", help="Send it your stdin (text) first.")]
+Stdin = Annotated[bool, typer.Option("--stdin", "-i", help="Send it your stdin as it comes.")]
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Print its id, and do not wait.")]
 
 
@@ -63,10 +63,13 @@ def run(
     if priority is not None:
         body["priority"] = priority.value
     if stdin:
-        body["stdin"] = _read_stdin()
+        body["stdin_open"] = True
     with connected(server, key_file) as client:
         if detach:
-            _detach(client.submit(project, "shell", **body), as_json=as_json)
+            command = client.submit(project, "shell", **body)
+            if stdin:
+                forward(client, project, command)
+            _detach(command, as_json=as_json)
             return
         command = Foreground(client, project, as_json=as_json).run(body)
     remark = remark_on(command)
@@ -91,6 +94,8 @@ class Foreground:
             self._command = command = self._client.submit(self._project, "shell", **body)
             if self._cancelled:  # before there was anything to cancel
                 self._start_cancelling(command)
+            if body.get("stdin_open"):
+                forward_beside(self._client, self._project, command)
             return self._stream(command)
 
     def _stream(self, command: "Command") -> "Command":
@@ -175,13 +180,6 @@ def _text(what: str, value: str) -> str:
     except UnicodeEncodeError:
         raise typer.BadParameter(f"{what} is not valid UTF-8") from None
     return value
-
-
-def _read_stdin() -> str:
-    try:
-        return sys.stdin.buffer.read().decode()
-    except UnicodeDecodeError:
-        raise typer.BadParameter("--stdin takes UTF-8 text; encode it, with base64 say") from None
 
 
 def _detach(command: "Command", *, as_json: bool) -> None:

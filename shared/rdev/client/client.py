@@ -119,6 +119,20 @@ class Client:
         path = _command_path(project, command_id) + "/cancel"
         return Command.parse(self._call("POST", path, repeatable=True), project)
 
+    def send_input(
+        self, project: str, command_id: str, data: bytes, *, offset: int, close: bool = False
+    ) -> int:
+        """Send bytes to the stdin of a command that was submitted with `stdin_open`, and end it
+        with `close`. `offset` counts what was sent before, the body's `stdin` included; so each
+        byte goes in once, however often the request had to be sent. Returns the next offset.
+
+        Raises TooManyRequests where the command has not read what it has for a while, and
+        Conflict where it takes no input (any more)."""
+        path = _command_path(project, command_id) + "/input"
+        params = {"offset": offset, "close": "true" if close else "false"}
+        envelope = self._transport.call("POST", path, content=data, params=params, repeatable=True)
+        return int(envelope["data"]["offset"])
+
     def output(self, project: str, command_id: str, stream: str = "all") -> Iterator[bytes]:
         """What the command has written so far: stdout, stderr, or all. Raw bytes, in pieces.
 

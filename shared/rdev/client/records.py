@@ -17,6 +17,7 @@ class CommandBody(TypedDict, total=False):
     cwd: str
     env: Mapping[str, str]
     stdin: str
+    stdin_open: bool
     timeout_s: float
     queue_timeout_s: float
     priority: str

@@ -72,20 +72,24 @@ class Transport:
         path: str,
         *,
         body: Mapping[str, Any] | None = None,
+        content: bytes | None = None,
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool,
     ) -> dict[str, Any]:
-        """The whole envelope of the answer; {} for an empty one.
+        """The whole envelope of the answer; {} for an empty one. Sends `body` as JSON, or
+        `content` as it is.
 
         `repeatable`: doing it twice is doing it once, so it is sent again also where it may have
         been carried out already (a broken connection, a 502)."""
         attempts = Attempts(self.patience)
+        if content is not None:
+            headers = {"Content-Type": "application/octet-stream", **(headers or {})}
         while True:
             try:
                 with _translated(self.base_url):
                     response = self._http.request(
-                        method, path, json=body, params=params, headers=headers
+                        method, path, json=body, content=content, params=params, headers=headers
                     )
                 return _envelope(response)
             except ClientError as exc:

@@ -2,10 +2,11 @@
 
 import posixpath
 import re
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field
 
 from rdev.domain.commands import Kind, Priority, Status
 from rdev.domain.keys import SCOPES
@@ -99,13 +100,6 @@ class Limits(Strict):
     memory_mb: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     processes: Annotated[int, Field(ge=1, le=4_000_000)] | None = None
 
-    @model_validator(mode="after")
-    def _enforceable(self) -> "Limits":
-        for name in ("memory_mb", "processes"):
-            if getattr(self, name) is not None:
-                raise ValueError(f"{name} is not enforceable here")
-        return self
-
 
 class _Command(Strict):
     """What every kind of command takes."""
@@ -141,13 +135,26 @@ class _Command(Strict):
         )
 
 
-class ShellCommand(_Command):
+class _CommandWithInput(_Command):
+    """What takes input while it runs."""
+
+    stdin_open: bool = False
+
+    def wish(self, kind: Kind) -> Wish:
+        wish = super().wish(kind)
+        if self.stdin_open:
+            return wish
+        # Shown only where it is so.
+        return replace(wish, spec={k: v for k, v in wish.spec.items() if k != "stdin_open"})
+
+
+class ShellCommand(_CommandWithInput):
     """A line for `sh -c`."""
 
     command: Annotated[Text, Field(min_length=1, max_length=_MAX_COMMAND)]
 
 
-class GitCommand(_Command):
+class GitCommand(_CommandWithInput):
     """Arguments for git; no shell sees them."""
 
     args: Annotated[
@@ -172,6 +179,22 @@ class ClaudeCommand(_Command):
     ) = None
     permission_mode: Literal["default", "acceptEdits", "plan", "bypassPermissions"] | None = None
     max_cost_usd: Annotated[float, Field(gt=0, le=100_000)] | None = None
+
+
+class InputBody(Strict):
+    """Input for a running command: text, or any bytes as base64."""
+
+    data: str = ""
+    encoding: Literal["base64"] | None = None
+    close: bool = False
+    offset: Annotated[int, Field(ge=0)] | None = None
+
+
+class InputQuery(Strict):
+    """Where raw input begins, and whether it is the last."""
+
+    close: bool = False
+    offset: Annotated[int, Field(ge=0)] | None = None
 
 
 class Page(Strict):

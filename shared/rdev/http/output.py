@@ -1,12 +1,12 @@
 """A command's whole output as a response: raw bytes with `Range`, or NDJSON by `Accept`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from flask import Response, request
 from werkzeug.datastructures import Range
 
 from rdev.domain.commands import Command
-from rdev.domain.events import render
+from rdev.domain.events import Entry, render
 from rdev.errors import InvalidRequest
 from rdev.services.events import Events
 
@@ -16,9 +16,12 @@ _OCTETS = "application/octet-stream"
 
 def output_response(events: Events, command: Command, stream: str) -> Response:
     """What is stored now of `stdout`, `stderr` or `all`. Raises Gone where it is kept no more."""
+    place = (command.project_id, command.id)
+    totals = command.output if command.status.final else None
     if request.accept_mimetypes.best_match([_OCTETS, _NDJSON]) == _NDJSON:
-        return Response(_lines(events, command, stream), mimetype=_NDJSON)
-    stored = events.tail(command.project_id, command.id).position
+        entries = events.entries(*place, totals)  # not in the generator: raises before the headers
+        return Response(_lines(entries, command, stream), mimetype=_NDJSON)
+    stored = totals or events.tail(*place).position
     size = {"stdout": stored.stdout, "stderr": stored.stderr}.get(
         stream, stored.stdout + stored.stderr
     )
@@ -26,7 +29,7 @@ def output_response(events: Events, command: Command, stream: str) -> Response:
     if wanted is None:
         return _refused(size)
     start, stop = wanted
-    body = events.output(command.project_id, command.id, stream, start, stop)
+    body = events.output(*place, stream, start, stop)
     whole = request.range is None
     response = Response(body, 200 if whole else 206, content_type=_OCTETS)
     response.headers["Content-Length"] = str(stop - start)
@@ -50,7 +53,7 @@ def _refused(size: int) -> Response:
     return Response(status=416, headers={"Content-Range": f"bytes */{size}"})
 
 
-def _lines(events: Events, command: Command, stream: str) -> Iterator[bytes]:
-    for entry in events.entries(command.project_id, command.id):
+def _lines(entries: Iterable[Entry], command: Command, stream: str) -> Iterator[bytes]:
+    for entry in entries:
         if entry.stream and stream in (entry.stream, "all"):
             yield render(entry, command.id) + b"\n"

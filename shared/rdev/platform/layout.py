@@ -1,9 +1,10 @@
 """Where everything lies under RDEV_HOME, and who may read it.
 
 home/run holds the lock, the record of processes and the sockets; home/log, home/secrets,
-home/valkey, home/postgres, home/workspaces and home/commands what their names say. As root
-home/postgres is a link to a folder that Postgres's own user can reach (see `unprivileged`):
-whoever removes the home removes the link, and the next start makes a new, empty database.
+home/valkey, home/postgres, home/workspaces, home/commands and home/archive what their names say.
+As root home/postgres is a link to a folder that Postgres's own user can reach (see
+`unprivileged`): whoever removes the home removes the link, and the next start makes a new, empty
+database.
 """
 
 import fcntl
@@ -55,6 +56,7 @@ class Layout:
             "RDEV_PEPPER_FILE": str(self.home / "secrets" / "pepper"),
             "RDEV_WORKSPACES_DIR": str(self.home / "workspaces"),
             "RDEV_COMMANDS_DIR": str(self.home / "commands"),
+            "RDEV_ARCHIVE_URL": str(self.home / "archive"),
             "RDEV_RUNNER_BIND": f"unix:{self.sockets / 'runner.sock'}",
         }
 

@@ -4,6 +4,7 @@ it. Never gevent: a process that it has patched spawns seven times slower."""
 import logging
 import os
 import threading
+import time
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -15,6 +16,7 @@ from rdev.platform.logs import configure
 log = logging.getLogger(__name__)
 
 _HAND_OVER_S = 4.0
+_LOOK_S = 0.1
 
 
 class _Resident(BaseApplication):  # type: ignore[misc] # gunicorn has no annotations
@@ -43,8 +45,16 @@ class _Resident(BaseApplication):  # type: ignore[misc] # gunicorn has no annota
         return load_function("runner")
 
 
-def _start(_worker: Any) -> None:
+def _start(worker: Any) -> None:
     threading.Thread(target=_run, name="runner", daemon=True).start()
+    threading.Thread(target=_stop_with, args=(worker,), name="stop", daemon=True).start()
+
+
+def _stop_with(worker: Any) -> None:
+    """Begin to hand over at the signal itself: gunicorn first waits for its own connections."""
+    while worker.alive:
+        time.sleep(_LOOK_S)
+    wiring.resident_runner().stop()
 
 
 def _run() -> None:

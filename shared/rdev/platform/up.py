@@ -125,11 +125,14 @@ def _start_stores(keeper: Supervisor, stores: Stores, stop: Stop) -> None:
 def _configure(layout: Layout, stores: Stores) -> None:
     """From here on this process and the parts that it starts share one configuration."""
     own_pepper = os.environ.get("RDEV_PEPPER_FILE")
+    own_archive = os.environ.get("RDEV_ARCHIVE_URL")
     os.environ.update(layout.environment())
     os.environ["RDEV_DATABASE_URL"] = stores.postgres.url()
     os.environ["RDEV_REDIS_URL"] = stores.valkey.url
     if own_pepper:
         os.environ["RDEV_PEPPER_FILE"] = str(Path(own_pepper).absolute())
+    if own_archive:
+        os.environ["RDEV_ARCHIVE_URL"] = own_archive
 
 
 def _await_health(keeper: Supervisor, url: str, stop: Stop) -> None:

@@ -14,6 +14,7 @@ from rdev.errors import StoreUnavailable, Unavailable, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Transactions, Workspaces
 from rdev.services.closing import Closing
+from rdev.services.feeding import Feeding
 from rdev.services.following import Following, Rules
 from rdev.services.leases import Held
 
@@ -93,18 +94,20 @@ class Attempt:
 
     def _following(self, held: Held) -> Following:
         command = held.claim.command
+        workspace = self._workspaces.of(command.project_id)
         with self._transaction() as tx:
             project = tx.projects.get(command.project_id)
         return Following(
             held.claim,
             {**(project.env if project else {}), **held.claim.env},
-            self._workspaces.of(command.project_id),
+            workspace,
             self._streams,
             self._rules,
             interrupted=lambda: self._leave_if_told(held),
             cancel_asked=lambda: held.cancel,
             on_start=lambda empty: self._started(command, stream_empty=empty),
             on_stop=lambda stop: self._stops(held, stop),
+            feed=Feeding(command, workspace, self._transaction, held.rung).step,
         )
 
     def _leave_if_told(self, held: Held) -> None:

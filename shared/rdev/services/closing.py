@@ -1,13 +1,15 @@
-"""What follows on a closed record: its event, and its workspace cleaned up.
+"""What follows on a closed record: its event, and its workspace cleaned up; with an archive, that
+cleans up once the stream is stored there.
 
 In that order, and noted only when all of it is done: a runner that dies in between leaves the rest
 to the sweep. However often it is done, by however many, the result is the same.
 """
 
 import logging
+from collections.abc import Callable
 
 from rdev.domain.commands import Command
-from rdev.domain.events import FINISHED, Announced
+from rdev.domain.events import FINISHED, QUEUED, STARTED, Announced
 from rdev.domain.records import record_of
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Transactions, Workspaces
@@ -17,32 +19,47 @@ log = logging.getLogger(__name__)
 
 
 class Closing:
+    """`archive` takes commands whose end is announced, and cleans up after them."""
+
     def __init__(
-        self, transaction: Transactions, streams: EventStreams, workspaces: Workspaces
+        self,
+        transaction: Transactions,
+        streams: EventStreams,
+        workspaces: Workspaces,
+        archive: Callable[[Command], None] | None = None,
     ) -> None:
         self._transaction = transaction
         self._streams = streams
         self._workspaces = workspaces
+        self._archive = archive
 
     def see_off(self, command: Command) -> None:
         """Publish `command.finished`, clean up, note both. Raises Unavailable and
         WorkspaceUnavailable: then the sweep does it again."""
         reach("announce.before")
-        self._announce(command)
+        announce_end(self._streams, self._workspaces, command)
         reach("announce.after")
-        self._workspaces.of(command.project_id).clean(command.id)
-        reach("clean.after")
+        if self._archive is None:
+            self._workspaces.of(command.project_id).clean(command.id)
+            reach("clean.after")
         with self._transaction() as tx:
             tx.queue.mark_announced(command.id)
         reach("closing.noted")
+        if self._archive is not None:
+            self._archive(command)
 
-    def _announce(self, command: Command) -> None:
-        """Where Redis lost the stream, it is filled again from the workspace's files first."""
-        data = {"command": record_of(command)}
-        place = (command.project_id, command.id)
-        said = self._streams.announce(*place, FINISHED, data, command.output)
-        if said is Announced.BEHIND:
-            carry_output(self._workspaces.of(command.project_id), self._streams, command)
-            said = self._streams.announce(*place, FINISHED, data, command.output)
-        if said is Announced.BEHIND:
-            log.error("the output of %s is gone: its stream cannot be completed", command.id)
+
+def announce_end(streams: EventStreams, workspaces: Workspaces, command: Command) -> None:
+    """Publish `command.finished`. However often: the stream takes it once. Where Redis lost the
+    stream, it is filled again first, as far as the workspace's files are there."""
+    record = record_of(command)
+    place = (command.project_id, command.id)
+    said = streams.announce(*place, FINISHED, {"command": record}, command.output)
+    if said is Announced.BEHIND:
+        queued, running = {**record, "status": "queued"}, {**record, "status": "running"}
+        streams.announce(*place, QUEUED, {"command": queued})
+        streams.announce(*place, STARTED, {"command": running, "attempt": 1})
+        carry_output(workspaces.of(command.project_id), streams, command)
+        said = streams.announce(*place, FINISHED, {"command": record}, command.output)
+    if said is Announced.BEHIND:
+        log.error("the output of %s is gone: its stream cannot be completed", command.id)

@@ -5,13 +5,25 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TypeVar
 
-from rdev.domain.events import NOTHING, START, STDERR, STDOUT, Entry, EntryId, Tail, finished_id
-from rdev.errors import Gone
-from rdev.ports import EventStreams
+from rdev.domain.commands import Position
+from rdev.domain.events import (
+    NOTHING,
+    START,
+    STDERR,
+    STDOUT,
+    Entry,
+    EntryId,
+    Tail,
+    finished_id,
+    output_id,
+)
+from rdev.errors import Gone, RdevError, StoreUnavailable
+from rdev.ports import EventStreams, SegmentArchive
 from rdev.services.channels import Bell
 from rdev.services.history import CommandHistory, Ended, ProjectHistory
 from rdev.services.hub import TICK_S, Hub
 from rdev.services.readers import Reader
+from rdev.services.stored import Stored
 
 _PAGE = 16
 """Entries of output read at once: 512 kB at most."""
@@ -21,9 +33,16 @@ _Item = TypeVar("_Item")
 class Events:
     """The streams of all projects, for those who read them."""
 
-    def __init__(self, hub: Hub, streams: EventStreams, *, ended: Ended | None = None) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        streams: EventStreams,
+        *,
+        archive: SegmentArchive | None = None,
+        ended: Ended | None = None,
+    ) -> None:
         self._hub = hub
-        self._streams = streams
+        self._stored = Stored(streams, archive)
         self._ended = ended
 
     def command_reader(
@@ -35,11 +54,11 @@ class Events:
         InvalidRequest naming `field` for what is no id, StoreUnavailable at once if Redis does
         not answer now (once open, a reader outlives that)."""
         seen = EntryId.parse(after, field) if after else START
-        tail = self._streams.tail(project_id, command_id)
+        tail = self._stored.tail(project_id, command_id)
         if seen != START and self._is_over(project_id, command_id, seen, tail):
             return None
         history = CommandHistory(
-            self._streams,
+            self._stored,
             self._hub.encode,
             (project_id, command_id),
             seen,
@@ -56,7 +75,9 @@ class Events:
             seen = EntryId.parse(after, field)
         else:
             seen = self._hub.feed.latest([project_id])[project_id]
-        return Reader(self._hub, ProjectHistory(self._hub, project_id, seen), project_id, None)
+        return Reader(
+            self._hub, ProjectHistory(self._hub, self._stored, project_id, seen), project_id, None
+        )
 
     def wait_finished(self, project_id: str, command_id: str, timeout_s: float) -> bool:
         """Whether the command's end was announced within `timeout_s`. Reads no output."""
@@ -64,7 +85,7 @@ class Events:
         bell = Bell()
         self._hub.await_end(project_id, command_id, bell)
         try:
-            while not self._streams.tail(project_id, command_id).finished:
+            while not self._stored.tail(project_id, command_id).finished:
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
                     return False
@@ -75,7 +96,7 @@ class Events:
 
     def tail(self, project_id: str, command_id: str) -> Tail:
         """How many bytes are stored, and whether there will be more."""
-        return self._streams.tail(project_id, command_id)
+        return self._stored.tail(project_id, command_id)
 
     def output(
         self, project_id: str, command_id: str, stream: str, start: int = 0, end: int | None = None
@@ -83,39 +104,46 @@ class Events:
         """The bytes `start` to `end` (None: to what is stored now) of `stdout`, `stderr` or
         `all` (both in stored order), page by page.
 
-        Raises Gone at once if the first of them are no longer kept, and while iterating if
-        later ones vanish meanwhile: what was given out is then short, never wrong."""
-        tail = self._streams.tail(project_id, command_id).position
+        Raises Gone at once if the first of them are no longer kept, StoreUnavailable if they may
+        come back, and either while iterating if later ones are missing: what was given out is
+        then short, never wrong."""
+        tail = self._stored.tail(project_id, command_id).position
         sizes = {STDOUT: tail.stdout, STDERR: tail.stderr, "all": tail.stdout + tail.stderr}
         stop = sizes[stream] if end is None else min(end, sizes[stream])
         return _begun(self._pieces(project_id, command_id, stream, start, stop))
 
-    def entries(self, project_id: str, command_id: str) -> Iterator[Entry]:
-        """The entries stored now, in order, page by page. Raises Gone as `output` does."""
-        last = self._streams.tail(project_id, command_id).last_id
+    def entries(
+        self, project_id: str, command_id: str, totals: Position | None = None
+    ) -> Iterator[Entry]:
+        """The entries stored now, in order, page by page; with `totals` all up to there. Raises
+        as `output` does."""
+        last = self._stored.tail(project_id, command_id).last_id
+        if totals is not None:
+            last = output_id(totals) if totals != NOTHING else START
         return _begun(self._entries(project_id, command_id, last))
 
     def _entries(self, project_id: str, command_id: str, last: EntryId) -> Iterator[Entry]:
         after, at = START, NOTHING
         while after < last:
-            page = self._streams.read(project_id, command_id, after, count=_PAGE)
+            page, _ = self._stored.read(project_id, command_id, after, count=_PAGE)
             for entry in page:
                 if entry.start != at:
                     raise Gone("A part of this command's output is no longer kept.")
                 after, at = entry.id, entry.end
                 yield entry
             if not page:
-                raise Gone("This command's output is no longer kept.")
+                raise self._nothing(project_id, command_id)
 
     def _pieces(
         self, project_id: str, command_id: str, stream: str, at: int, stop: int
     ) -> Iterator[bytes]:
-        # The entry that holds byte `at` of stdout is the first with an id above this one.
-        after = EntryId(at + 1, 2**62) if stream == STDOUT and at else START
+        after = START
+        if at < stop:
+            after = self._stored.begin(project_id, command_id, stream, at)
         while at < stop:
-            page = self._streams.read(project_id, command_id, after, count=_PAGE)
+            page, _ = self._stored.read(project_id, command_id, after, count=_PAGE)
             if not page:
-                raise Gone(f"Bytes {at} to {stop - 1} of this output are no longer kept.")
+                raise self._nothing(project_id, command_id)
             after = page[-1].id
             for entry in page:
                 if at < stop and entry.stream and stream in (entry.stream, "all"):
@@ -123,6 +151,15 @@ class Events:
                     at += len(piece)
                     if piece:
                         yield piece
+
+    def _nothing(self, project_id: str, command_id: str) -> RdevError:
+        """Why there is nothing more to read where there should be."""
+        if self._ended is not None and self._ended(project_id, command_id) is None:
+            return StoreUnavailable(
+                "This output is being brought back after a store lost it. "
+                "Try again after `Retry-After`."
+            )
+        return Gone("This command's output is no longer kept.")
 
     def _is_over(self, project_id: str, command_id: str, seen: EntryId, tail: Tail) -> bool:
         if tail.finished:

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from rdev.domain.events import FINISHED, QUEUED
 from rdev.domain.ids import new_id
 from rdev.domain.keys import Key
 from rdev.domain.records import record_of
-from rdev.errors import Conflict, NotFound, TooManyRequests, Unavailable
+from rdev.errors import Conflict, Detail, InvalidRequest, NotFound, TooManyRequests, Unavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, QueueTickets, Transactions
 
@@ -43,12 +43,15 @@ class Exec:
         *,
         default_timeout_s: float,
         queue_depth: int,
+        enforceable: Callable[[], Collection[str]] = frozenset,
     ) -> None:
+        """`enforceable` names the limits to which commands can be held where they run."""
         self._transaction = transaction
         self._tickets = tickets
         self._streams = streams
         self._default_timeout_s = default_timeout_s
         self._queue_depth = queue_depth
+        self._enforceable = enforceable
 
     def submit(
         self,
@@ -62,6 +65,7 @@ class Exec:
         """Queue a command: durable once this returns. The same Idempotency-Key gives the same
         command for 24 h, or Conflict where the request differs. Raises TooManyRequests where
         the key's queue is full."""
+        self._refuse_unenforceable(wish)
         command_id = new_id("cmd")
         with self._transaction() as tx:
             if not by.sees(project_id) or tx.projects.get(project_id) is None:
@@ -81,6 +85,8 @@ class Exec:
                     retry_after_s=5,
                 )
             command = tx.commands.insert(self._submission(by, project_id, command_id, wish))
+            if wish.spec.get("stdin_open"):
+                tx.input.open(command_id, at=len(wish.stdin))
         self._wake(command, position=waiting + 1)
         return command
 
@@ -139,6 +145,16 @@ class Exec:
         """By priority: how many wait, the oldest's age in seconds, how many run."""
         with self._transaction() as tx:
             return tx.queue.depth()
+
+    def _refuse_unenforceable(self, wish: Wish) -> None:
+        asked = [name for name in wish.spec.get("limits", ()) if name != "output_mb"]
+        missing = sorted(set(asked) - set(self._enforceable())) if asked else []
+        if missing:
+            details = tuple(
+                Detail(f"limits.{name}", f"{name} is not enforceable here") for name in missing
+            )
+            message = ", ".join(detail.message for detail in details)
+            raise InvalidRequest(message, details=details)
 
     def _submission(self, by: Key, project_id: str, command_id: str, wish: Wish) -> Submission:
         return Submission(

@@ -45,8 +45,9 @@ class _Stop:
 
 class Following:
     """Follows one command. `interrupted` raises to leave it as it is (handover, lost lease);
-    `cancel_asked` tells whether its cancel was asked for; `on_start` records the start, told whether
-    the stream is empty; `on_stop` records that rdev ends it, before the first signal."""
+    `cancel_asked` tells whether its cancel was asked for; `on_start` records the start, and is
+    told whether the stream is empty; `on_stop` records that rdev ends it, before it does;
+    `feed` carries input into its stdin, and says in how many seconds to call it again."""
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class Following:
         cancel_asked: Callable[[], bool],
         on_start: Callable[[bool], None],
         on_stop: Callable[[Stopping], None],
+        feed: Callable[[], float],
     ) -> None:
         self._command = claim.command
         self._claim = claim
@@ -71,6 +73,8 @@ class Following:
         self._cancel_asked = cancel_asked
         self._on_start = on_start
         self._on_stop = on_stop
+        self._feed = feed
+        self._feed_in_s = rules.wait_s
         self._position = Position()
         self._stream_empty = False
         self.launched = False
@@ -106,6 +110,8 @@ class Following:
                 return self._ending(liveness)
             if self._start_noted:
                 self._end_if_due()
+            if liveness is Liveness.RUNNING:
+                self._feed_in_s = self._feed()
             if not moved:
                 self._workspace.wait(command_id, self._next_look_s())
             elif not over:
@@ -173,6 +179,7 @@ class Following:
 
     def _launch(self) -> Launch:
         command = self._command
+        limits = command.spec.get("limits", {})
         return Launch(
             command_id=command.id,
             project_id=command.project_id,
@@ -180,6 +187,9 @@ class Following:
             env=self._env,
             cwd=command.spec.get("cwd", "."),
             stdin=stdin_of(command.kind, command.spec, self._claim.stdin),
+            stdin_open=command.spec.get("stdin_open", False),
+            memory_mb=limits.get("memory_mb"),
+            processes=limits.get("processes"),
         )
 
     # --- output ----------------------------------------------------------------------------------
@@ -302,7 +312,7 @@ class Following:
         return written > limit * 1_000_000
 
     def _next_look_s(self) -> float:
-        wait = self._rules.wait_s
+        wait = min(self._rules.wait_s, self._feed_in_s)
         if self._stop is not None:
             return min(wait, 0.05)
         if self._running_since is not None:
@@ -327,6 +337,9 @@ class Following:
         elif ended is not None and liveness is Liveness.ENDED:
             status = Status.SUCCEEDED if ended.exit_code == 0 else Status.FAILED
             reason = None if ended.exit_code == 0 else "exit_code"
+        usage = self._workspace.usage(command_id)
+        if reason == "exit_code" and usage.get("oom_kills"):
+            reason = "oom_killed"
         return Ending(
             status=status,
             exit_code=ended.exit_code if ended else None,
@@ -336,6 +349,7 @@ class Following:
             stdout_sha256=self._digest("stdout"),
             stderr_sha256=self._digest("stderr"),
             truncated=reason == "output_limit",
+            usage=usage,
         )
 
     def _digest(self, stream: str) -> str:

@@ -1,4 +1,4 @@
-"""Reading a stream from Redis for one reader, up to where the hub's channel can take over."""
+"""Reading a stored stream for one reader, up to where the hub's channel can take over."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -6,8 +6,8 @@ from typing import Protocol
 from rdev.domain.commands import Position
 from rdev.domain.events import FINISHED, GAP, START, Entry, EntryId, finished_id, gap, render
 from rdev.domain.following import Follower, missing
-from rdev.ports import EventStreams
 from rdev.services.hub import Encode, Hub
+from rdev.services.stored import Stored
 
 PAGE_BYTES = 128 * 1024
 """About how much one reader reads at a time: a thousand of them may read at once."""
@@ -44,14 +44,14 @@ class CommandHistory:
 
     def __init__(
         self,
-        streams: EventStreams,
+        stored: Stored,
         encode: Encode,
         place: tuple[str, str],
         seen: EntryId,
         *,
         ended: Ended | None = None,
     ) -> None:
-        self._streams = streams
+        self._stored = stored
         self._encode = encode
         self._project_id, command_id = place
         self._follower = Follower(command_id, seen)
@@ -70,15 +70,14 @@ class CommandHistory:
     def read(self) -> tuple[list[bytes], bool]:
         follower = self._follower
         command_id = follower.command_id
-        page = self._streams.read(
+        page, tail = self._stored.read(
             self._project_id, command_id, follower.read_after, count=self._count
         )
-        if page:
+        if tail is None:
             self._adapt(sum(len(entry.data) for entry in page) // len(page))
             events = follower.take(page)
             self.ended = follower.ended
             return [self._frame(event) for event in events], False
-        tail = self._streams.tail(self._project_id, command_id)
         if tail.last_id == START and (end := self._end_on_record()):
             return end, False
         return [], follower.exhausted(tail)
@@ -109,8 +108,9 @@ class CommandHistory:
 class ProjectHistory:
     """A project's stream; the ids are Redis's own, each entry naming the one before it."""
 
-    def __init__(self, hub: Hub, project_id: str, seen: EntryId) -> None:
+    def __init__(self, hub: Hub, stored: Stored, project_id: str, seen: EntryId) -> None:
         self._hub = hub
+        self._stored = stored
         self._encode = hub.encode
         self._project_id = project_id
         self.seen = seen
@@ -127,7 +127,7 @@ class ProjectHistory:
             if latest >= self.seen:
                 return [], latest == self.seen
             return [self._gap(START)], False  # Redis lost what this reader has seen
-        frames = self._hub.frames(self._project_id, notices)
+        frames = self._hub.frames(self._project_id, notices, elsewhere=self._stored.look_up)
         before = notices[0].previous
         if self.seen not in (before, START):  # from 0: from what is kept
             frames.insert(0, self._gap(before))

@@ -8,7 +8,7 @@ first reader, so after any fork; under gevent its thread is a greenlet.
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rdev.domain.events import FINISHED, Entry, EntryId, Notice, gap, position_of, render
@@ -18,6 +18,9 @@ from rdev.services.channels import Bell, Channel
 
 Encode = Callable[[EntryId, str, bytes], bytes]
 """(id, type, JSON) -> the bytes on the wire."""
+
+LookUp = Callable[[str, str, Sequence[EntryId]], Mapping[EntryId, Entry]]
+"""(project, command, ids) -> those entries that are found."""
 
 TICK_S = 5.0
 """How often it looks for what no notice told of: the bound on how long that stays unseen."""
@@ -274,24 +277,25 @@ class Hub:
         project_id: str,
         notices: Sequence[Notice],
         fetched: dict[tuple[str, EntryId], Entry] | None = None,
+        *,
+        elsewhere: LookUp | None = None,
     ) -> list[bytes]:
         """Notices encoded for the project's stream, pointers resolved; gaps where their bytes
-        are gone."""
+        are gone from Redis and `elsewhere`."""
         entries = dict(fetched or {})
-        wanted = {
-            (notice.command_id, notice.entry_id) for notice in notices if not notice.data
-        } - entries.keys()
-        entries.update(self._look_up(project_id, wanted))
+        pointers = {(notice.command_id, notice.entry_id) for notice in notices if not notice.data}
+        entries.update(self._look_up(project_id, pointers - entries.keys()))
+        if elsewhere is not None and (missing := pointers - entries.keys()):
+            for command_id, ids in _by_command(missing).items():
+                found = elsewhere(project_id, command_id, ids)
+                entries.update(((command_id, entry_id), e) for entry_id, e in found.items())
         return [self._frame(notice, entries) for notice in notices]
 
     def _look_up(
         self, project_id: str, wanted: set[tuple[str, EntryId]]
     ) -> dict[tuple[str, EntryId], Entry]:
-        by_command: dict[str, list[EntryId]] = {}
-        for command_id, entry_id in wanted:
-            by_command.setdefault(command_id, []).append(entry_id)
         ranges = []
-        for command_id, ids in by_command.items():
+        for command_id, ids in _by_command(wanted).items():
             first = min(ids)
             # XRANGE after the id just below the first: ranges are open at their lower end.
             below = EntryId(first.major, first.minor - 1) if first.minor else first
@@ -329,6 +333,13 @@ class Hub:
                         channel.stirred += 1
                         _ring(channel.bells)
             self._extend_commands(project_id, commands)
+
+
+def _by_command(pointers: set[tuple[str, EntryId]]) -> dict[str, list[EntryId]]:
+    found: dict[str, list[EntryId]] = {}
+    for command_id, entry_id in pointers:
+        found.setdefault(command_id, []).append(entry_id)
+    return found
 
 
 def _ring(bells: Sequence[Bell] | set[Bell] | tuple[()]) -> None:

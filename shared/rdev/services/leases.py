@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rdev.domain.commands import Claim
 
@@ -17,6 +17,8 @@ class Held:
     claim: Claim
     lost: bool = False
     cancel: bool = False
+    rung: threading.Event = field(default_factory=threading.Event)
+    """Somebody rang for the command: its row or its input has changed."""
 
     @property
     def pair(self) -> Pair:
@@ -49,9 +51,13 @@ class Leases:
         with self._lock:
             return [held.pair for held in self._held.values()]
 
-    def holds_any(self, command_ids: Iterable[str]) -> bool:
+    def rung(self, command_ids: Iterable[str]) -> list[Held]:
+        """Those of ours that somebody rang for, marked as such."""
         with self._lock:
-            return any(command_id in self._held for command_id in command_ids)
+            ours = [self._held[each] for each in set(command_ids) if each in self._held]
+        for held in ours:
+            held.rung.set()
+        return ours
 
     def renew(self, ask: Callable[[Sequence[Pair]], Mapping[str, bool]]) -> None:
         """Renew all by `ask`: what is missing in its answer is lost."""

@@ -15,6 +15,7 @@ from rdev.domain.commands import Claim, Priority
 from rdev.errors import StoreUnavailable, Unavailable, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, QueueTickets, Transaction, Transactions, Workspaces
+from rdev.services.archive import Archiver
 from rdev.services.attempt import Attempt, LeaveIt
 from rdev.services.closing import Closing
 from rdev.services.following import Rules
@@ -52,18 +53,24 @@ class Runner:
         streams: EventStreams,
         workspaces: Workspaces,
         rules: RunnerRules,
+        archiver: Archiver | None = None,
     ) -> None:
         self.name = name
         self._transaction = transaction
         self._tickets = tickets
+        self._workspaces = workspaces
         self._rules = rules
         self.handed_over = threading.Event()
         self._stopping = threading.Event()
         self._leases = Leases()
-        closing = Closing(transaction, streams, workspaces)
+        self._archiver = archiver
+        closing = Closing(
+            transaction, streams, workspaces, archive=archiver.ended if archiver else None
+        )
         self._sweep = Sweep(transaction, tickets, workspaces, closing, every_s=rules.sweep_s)
+        watched = archiver.watching(streams) if archiver else streams
         self._attempt = Attempt(
-            transaction, streams, workspaces, closing, rules.following, self._stopping
+            transaction, watched, workspaces, closing, rules.following, self._stopping
         )
         self._slots = threading.BoundedSemaphore(rules.slots)
         self._workers = 0
@@ -74,6 +81,8 @@ class Runner:
 
     def run(self) -> None:
         """Serve until `stop()`; then hand over what runs, without touching it."""
+        if self._archiver:
+            self._archiver.start()
         self._in_background(self._renew_leases, self._hear_doorbell, self._sweep_regularly)
         self.fill_slots()
         while not self._stopping.is_set():
@@ -84,12 +93,16 @@ class Runner:
         """Work inside a request: until nothing is eligible and nothing runs, or the time is over;
         then hand over what still runs. Whether something is left for the next wake-up."""
         until = time.monotonic() + for_s
+        if self._archiver:
+            self._archiver.start()
         self._in_background(self._renew_leases, self._hear_doorbell)
         try:
             self._look_everywhere()
             # A worker ends only when there was nothing for it to claim.
             while self._workers and time.monotonic() < until and not self._stopping.is_set():
                 self._await_ticket(_DRAIN_LOOK_S)
+            if self._archiver:
+                self._archiver.flush(until, self._stopping.is_set)
         finally:
             self.stop()
             left = self._hand_over()
@@ -111,6 +124,8 @@ class Runner:
             log.info("handing over %d commands", len(held))
             self._try(lambda: self._release(held))
         reach("handover.released")
+        if self._archiver:
+            self._archiver.stop()
         left = bool(held) or self._waiting()
         if left:
             self._try(lambda: self._tickets.offer(Priority.HIGH, held[0][0] if held else ""))
@@ -176,6 +191,8 @@ class Runner:
             # Whatever it is, the command goes on: its lease runs out and it is taken up again.
             log.exception("left %s to the sweep", held.claim.command.id)
         self._leases.drop(held)
+        if self._archiver:
+            self._archiver.let_go(held.claim.command.id)
 
     def _claim(self) -> Claim | None:
         """What another runner has left, or what waits; the former first where there may be some:
@@ -257,8 +274,12 @@ class Runner:
         while not self._stopping.is_set():
             try:
                 after, rung = self._tickets.rung(after, _TICKET_WAIT_S)
-                if self._leases.holds_any(rung):
+                ours = self._leases.rung(rung)
+                if ours:
                     self._renew()
+                for held in ours:  # so that a quiet command is looked at now
+                    command = held.claim.command
+                    self._workspaces.of(command.project_id).wake(command.id)
             except Unavailable as exc:
                 log.warning("no doorbell: %s", exc)
                 self._stopping.wait(1.0)
@@ -271,6 +292,8 @@ class Runner:
         self._leases_first.set()
         self.fill_slots()
         self._sweep.run()
+        if self._archiver:
+            self._try(self._archiver.sweep)
         self.fill_slots()
 
     def _try(self, act: Callable[[], object]) -> None:

@@ -91,8 +91,12 @@ class Shelf:
         try:
             segment = self._archive.load(*place, name)
         except SegmentDamaged as exc:
-            log.error("segment %s of %s is damaged, so its bytes are missing: %s",
-                      name, "/".join(place), exc)
+            log.error(
+                "segment %s of %s is damaged, so its bytes are missing: %s",
+                name,
+                "/".join(place),
+                exc,
+            )
             segment = None
         with self._lock:
             if segment is None:

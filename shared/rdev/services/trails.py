@@ -8,14 +8,13 @@ import copy
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rdev.domain.commands import Position
 from rdev.domain.events import (
     FINISHED,
     GAP,
-    NOTHING,
     START,
     Entry,
     EntryId,
@@ -25,16 +24,21 @@ from rdev.domain.events import (
 )
 from rdev.domain.following import Follower
 from rdev.domain.segments import Segment, size_of, tail_of
+from rdev.failpoints import reach
 from rdev.ports import EventStreams, SegmentArchive
 
 log = logging.getLogger(__name__)
 
+Place = tuple[str, str]
+"""A project's and a command's id."""
+
 SEGMENT_BYTES = 4 * 1024 * 1024
-KEPT_BYTES = 8 * 1024 * 1024
-"""How much Redis goes on holding of what is archived: readers that lag a little stay out of the
-archive. With what piles up while a segment is stored it stays below 16 MB."""
-_PAGE = 8
-"""Entries read at once: 2 MB at most."""
+KEPT_BYTES = 4 * 1024 * 1024
+"""How much Redis goes on holding of what is archived, or a segment more: readers that lag a
+little stay out of the archive."""
+_FEW, _MANY = 16, 256
+"""Entries read at once: they may be large, and many are small."""
+_SMALL_BYTES = 8 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Trail:
         self,
         streams: EventStreams,
         archive: SegmentArchive,
-        place: tuple[str, str],
+        place: Place,
         *,
         untouched: bool = False,
     ) -> None:
@@ -68,9 +72,9 @@ class Trail:
         self._marks: deque[_Mark] = deque()
 
     @property
-    def archived(self) -> Position:
-        """Up to where it is known to be archived."""
-        return position_of(self._follower.seen) if self._follower else NOTHING
+    def read_to(self) -> int:
+        """How many bytes of the stream are dealt with."""
+        return _size(position_of(self._follower.read_after)) if self._follower else 0
 
     def begin(self) -> None:
         """Find out how far the archive reaches."""
@@ -82,28 +86,45 @@ class Trail:
         self._marks.append(_Mark(seen, tail.position))
         self.complete = tail.finished
 
+    def look_again(self) -> None:
+        """Forget what we took for certain: Redis lost it, or an earlier runner archived it."""
+        self._follower = None
+        self._marks.clear()
+        self.begin()
+
     def store(self) -> bool:
         """Read on in Redis and store a segment. False: there was nothing to read."""
         self.begin()
+        if self.complete:
+            return False
         assert self._follower is not None
         follower = copy.copy(self._follower)
         entries = list(self._collect(follower))
         for segment in _segments(entries):
             self._archive.store(*self.place, segment)
-        moved = follower.read_after != self._follower.read_after
+        reach("archive.stored")
+        moved = follower.read_after not in (START, self._follower.read_after)
         self._follower = follower
         self.complete = follower.ended
         if moved and not follower.ended:
-            self._marks.append(_Mark(follower.read_after, position_of(follower.read_after)))
-        return moved or bool(entries)
+            self._note(_Mark(follower.read_after, position_of(follower.read_after)))
+        return moved
 
-    def trim(self, written: Position) -> None:
-        """Have Redis forget what is archived and not among the last bytes."""
+    def trim(self) -> None:
+        """Have Redis forget what is archived, but for the last of it."""
         cut = None
-        while self._marks and _size(written) - _size(self._marks[0].position) >= KEPT_BYTES:
+        while self._marks and self._since(self._marks[0]) >= KEPT_BYTES:
             cut = self._marks.popleft()
         if cut is not None and cut.entry_id != START:
             self._streams.trim_to(*self.place, cut.entry_id)
+
+    def _note(self, mark: _Mark) -> None:
+        if self._marks and _size(mark.position) < _size(self._marks[-1].position):
+            self._marks.clear()  # Redis lost the stream, and it is being filled again
+        self._marks.append(mark)
+
+    def _since(self, mark: _Mark) -> int:
+        return _size(self._marks[-1].position) - _size(mark.position)
 
     def conclude(self, totals: Position, data: bytes) -> None:
         """Store the end by itself, where Redis and the workspace lost the stream before it."""
@@ -111,14 +132,23 @@ class Trail:
         self.complete = True
 
     def _collect(self, follower: Follower) -> Iterator[Entry]:
-        size = 0
+        size, count = 0, _FEW
         while size < SEGMENT_BYTES and not follower.ended:
-            page = self._streams.read(*self.place, follower.read_after, count=_PAGE)
+            page = self._streams.read(*self.place, follower.read_after, count=count)
             if not page and follower.exhausted(self._streams.tail(*self.place)):
                 return
             for entry in follower.take(page):
                 size += len(entry.data)
                 yield entry
+            count = _count(page, SEGMENT_BYTES - size)
+
+
+def _count(page: Sequence[Entry], wanted: int) -> int:
+    """How many entries to read next, by those just read."""
+    largest = max((len(entry.data) for entry in page), default=_SMALL_BYTES)
+    if largest < _SMALL_BYTES:
+        return _MANY
+    return max(1, min(_FEW, wanted // largest))
 
 
 def _segments(entries: Iterable[Entry]) -> Iterator[Segment]:

@@ -10,6 +10,7 @@ import pytest
 from integration.workspaces.place import Place, eventually, gone
 from rdev.adapters.workspaces import cgroups
 from rdev.adapters.workspaces.cgroup import Cgroup
+from rdev.adapters.workspaces.local import LocalWorkspaces
 from rdev.adapters.workspaces.local_workspace import cgroup_prefix
 from rdev.errors import CommandRefused
 from rdev.ports import Liveness
@@ -50,12 +51,17 @@ def test_the_probe_leaves_nothing():
 
 @pytest.mark.parametrize("limit", ["memory_mb", "processes"])
 def test_a_limit_that_cannot_be_enforced_is_refused(one_place, limit):
-    if limit in enforced():
-        pytest.skip(f"{limit} can be enforced here")
-    with pytest.raises(CommandRefused) as refused:
-        one_place.workspace.start(one_place.launch("true", **{limit: 100}))
-    assert refused.value.reason == "limits_not_enforceable"
-    assert one_place.workspace.liveness("cmd-1") is Liveness.UNKNOWN
+    workspaces = LocalWorkspaces(
+        one_place.root.parent, one_place.commands.parent, drain_s=0.1, find_cgroups=cgroups.Parents
+    )
+    try:
+        assert workspaces.enforceable() == {"output_mb"}
+        with pytest.raises(CommandRefused) as refused:
+            workspaces.of("demo").start(one_place.launch("true", **{limit: 100}))
+        assert refused.value.reason == "limits_not_enforceable"
+        assert one_place.workspace.liveness("cmd-1") is Liveness.UNKNOWN
+    finally:
+        workspaces.close()
 
 
 def test_a_command_without_limits_has_no_group(place):

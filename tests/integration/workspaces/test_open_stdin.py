@@ -178,7 +178,7 @@ def test_a_killed_supervisor_does_not_interrupt_the_input(place):
 
 def test_cleaning_up_ends_a_feeder_that_was_left_alone(place):
     place.workspace.start(place.launch("sleep", "60", stdin_open=True))
-    eventually(lambda: (place.commands / "cmd-1/feeder").exists())
+    eventually((place.commands / "cmd-1/feeder").exists)
     feeder = feeder_of(place)
     os.kill(supervisor_of(place), signal.SIGKILL)
     place.workspace.signal("cmd-1", "KILL")

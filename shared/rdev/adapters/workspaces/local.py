@@ -4,11 +4,12 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
 from rdev.adapters.workspaces import cgroups, git_clone, launch_file, processes
+from rdev.adapters.workspaces.cgroups import Parents
 from rdev.adapters.workspaces.children import Children
 from rdev.adapters.workspaces.command_files import PREPARING, REMOVING, TOKENS
 from rdev.adapters.workspaces.dispatcher import Dispatcher
@@ -42,6 +43,7 @@ class LocalWorkspaces:
         use_inotify: bool = True,
         git_protocols: Sequence[str] = ("https", "http", "ssh"),
         clone_timeout_s: float = 300.0,
+        find_cgroups: Callable[[], Parents] = cgroups.find,
     ) -> None:
         """`path` is PATH as commands find it (their workspace's `~/.local/bin` is put before
         it) and where the supervisor finds its few programs."""
@@ -58,7 +60,7 @@ class LocalWorkspaces:
             drain_s=drain_s,
             boot=processes.boot_id(),
             # Looked for when first asked: it forks once.
-            cgroups=cache(cgroups.find),
+            cgroups=cache(find_cgroups),
         )
 
     def of(self, project_id: str) -> LocalWorkspace:

@@ -1,0 +1,293 @@
+"""Archiving, in the background of a runner: segments while long commands run, the rest at their
+end, and in time their removal.
+
+It only ever reads what Redis holds, so nothing piles up here: while the archive does not answer,
+Redis keeps what is not archived, commands go on, and what has ended is left to later sweeps.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rdev.domain.commands import Command, Position
+from rdev.domain.events import to_json
+from rdev.domain.records import record_of
+from rdev.domain.segments import size_of
+from rdev.errors import RdevError, StoreUnavailable, WorkspaceUnavailable
+from rdev.failpoints import reach
+from rdev.ports import EventStreams, SegmentArchive, Transactions, Workspaces
+from rdev.services.closing import announce_end
+from rdev.services.paced import PacedStreams
+from rdev.services.trails import SEGMENT_BYTES, Place, Trail
+
+log = logging.getLogger(__name__)
+
+_PACE_BYTES = 6 * 1024 * 1024
+"""How far a command's output may be ahead of its archive before its runner reads on slower."""
+_PACE_S = 1.0
+_WORKERS = 2
+_BATCH = 16
+_MOST_WAITING = 1000
+_SWEEP_AGE_S = 30.0
+_RETIRE_EVERY_S = 60.0
+_LONGEST_PAUSE_S = 30.0
+_DAY_S = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveRules:
+    retention_days: float = 30.0
+    """0: for ever."""
+    redis_keeps_s: int = 900
+    """How long after its end Redis still holds the last of a command's stream."""
+
+
+@dataclass(slots=True)
+class _Running:
+    trail: Trail
+    written: int = 0
+    queued: bool = False
+
+    @property
+    def ahead(self) -> int:
+        # Less than was read before: Redis lost the stream, and it is being filled again.
+        read_to = self.trail.read_to
+        return self.written - read_to if self.written >= read_to else self.written
+
+
+class Archiver:
+    """`start` and `stop` it. The other methods return at once, but for a little in `wrote`."""
+
+    def __init__(
+        self,
+        transaction: Transactions,
+        streams: EventStreams,
+        workspaces: Workspaces,
+        archive: SegmentArchive,
+        rules: ArchiveRules,
+    ) -> None:
+        self._transaction = transaction
+        self._streams = streams
+        self._workspaces = workspaces
+        self._archive = archive
+        self._rules = rules
+        self._changed = threading.Condition()
+        self._running: dict[str, _Running] = {}
+        self._due: deque[_Running] = deque()
+        self._ended: deque[tuple[Command, Trail]] = deque()
+        self._ended_ids: set[str] = set()
+        self._busy = 0
+        self._failures = 0
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._retire_at = time.monotonic() + _RETIRE_EVERY_S * random.random()  # noqa: S311
+
+    def watching(self, streams: EventStreams) -> EventStreams:
+        """The streams for whoever appends to them."""
+        return PacedStreams(streams, self.wrote)
+
+    # --- called by the runner --------------------------------------------------------------------
+
+    def start(self) -> None:
+        for number in range(_WORKERS):
+            thread = threading.Thread(target=self._work, name=f"archive-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self, wait_s: float = 0.5) -> None:
+        """Begin nothing more. What is under way may be broken off: it is done again."""
+        self._stopping.set()
+        with self._changed:
+            self._changed.notify_all()
+        until = time.monotonic() + wait_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def flush(self, until: float, broken_off: Callable[[], bool]) -> None:
+        """Wait until all that ended is archived, at the latest until then (monotonic)."""
+        with self._changed:
+            while (self._ended or self._busy) and not (self._failures or broken_off()):
+                left_s = until - time.monotonic()
+                if left_s <= 0:
+                    return
+                self._changed.wait(min(left_s, 0.2))
+
+    def wrote(self, place: Place, position: Position) -> None:
+        """A running command's stream reaches up to here. Waits a little where the archive, while
+        it answers, does not keep up."""
+        written = size_of(position, "all")
+        running = self._running.get(place[1])
+        if running is None:
+            if written < SEGMENT_BYTES:
+                return
+            trail = Trail(self._streams, self._archive, place)
+            running = self._running[place[1]] = _Running(trail)
+        running.written = written
+        if running.ahead < SEGMENT_BYTES:
+            return
+        with self._changed:
+            if not running.queued:
+                running.queued = True
+                self._due.append(running)
+                self._changed.notify_all()
+            if running.ahead > _PACE_BYTES:
+                self._changed.wait_for(
+                    lambda: running.ahead <= _PACE_BYTES or self._failures, _PACE_S
+                )
+
+    def let_go(self, command_id: str) -> None:
+        """Somebody else follows it now."""
+        self._running.pop(command_id, None)
+
+    def ended(self, command: Command) -> None:
+        """The command's end is announced: archive the rest, then clean up after it."""
+        with self._changed:
+            running = self._running.pop(command.id, None)
+            if command.id not in self._ended_ids and len(self._ended) < _MOST_WAITING:
+                self._ended_ids.add(command.id)
+                self._ended.append((command, running.trail if running else self._trail(command)))
+                self._changed.notify_all()
+
+    def sweep(self) -> None:
+        """Take up what ended and is not archived, whoever was to do it. Raises StoreUnavailable."""
+        room = _MOST_WAITING - len(self._ended)
+        if self._failures or room < _BATCH:
+            return
+        with self._transaction() as tx:
+            left = tx.archive.unarchived(older_than_s=_SWEEP_AGE_S, limit=room)
+        for command in left:
+            self.ended(command)
+
+    # --- in the background -----------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            job = self._next_job()
+            if job is None:
+                continue
+            try:
+                job()
+                self._failures = 0
+            except Exception as exc:  # noqa: BLE001 - whatever it is: again, later
+                self._pause(exc)
+            finally:
+                with self._changed:
+                    self._busy -= 1
+                    self._changed.notify_all()
+
+    def _next_job(self) -> Callable[[], None] | None:
+        with self._changed:
+            if not (self._due or self._ended):
+                self._changed.wait(1.0)
+            job: Callable[[], None] | None = None
+            if self._due:
+                running = self._due.popleft()
+                job = lambda: self._advance(running)  # noqa: E731 - binds this one
+            elif self._ended:
+                batch = [self._ended.popleft() for _ in range(min(_BATCH, len(self._ended)))]
+                job = lambda: self._conclude_all(batch)  # noqa: E731 - binds this one
+            elif time.monotonic() >= self._retire_at:
+                self._retire_at = time.monotonic() + _RETIRE_EVERY_S
+                job = self._retire
+            if job is not None:
+                self._busy += 1
+            return job
+
+    def _pause(self, exc: Exception) -> None:
+        self._failures += 1
+        if not isinstance(exc, RdevError):
+            log.error("archiving: will try again", exc_info=exc)
+        elif self._failures == 1:
+            log.warning("archiving waits, commands go on: %s", exc)
+        longest = min(_LONGEST_PAUSE_S, 0.5 * 2 ** min(self._failures, 10))
+        self._stopping.wait(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+
+    def _advance(self, running: _Running) -> None:
+        trail = running.trail
+        try:
+            with trail.lock:
+                trail.begin()
+                if running.ahead >= SEGMENT_BYTES:
+                    trail.store()
+                    trail.trim()
+        finally:
+            with self._changed:
+                # Gone from there: it ended, and the rest comes with its end.
+                wanted = self._running.get(trail.place[1]) is running
+                running.queued = wanted and running.ahead >= SEGMENT_BYTES
+                if running.queued:
+                    self._due.append(running)
+
+    def _conclude_all(self, ended: list[tuple[Command, Trail]]) -> None:
+        done: list[str] = []
+        try:
+            for command, trail in ended:
+                try:
+                    self._conclude(command, trail)
+                except RdevError:
+                    raise  # a store: it would be the same for the others
+                except Exception:
+                    log.exception("could not archive %s; it is tried again", command.id)
+                else:
+                    done.append(command.id)
+        finally:
+            with self._changed:
+                self._ended_ids.difference_update(command.id for command, _ in ended)
+            if done:
+                with self._transaction() as tx:
+                    tx.archive.mark(done)
+                reach("archive.marked")
+
+    def _conclude(self, command: Command, trail: Trail) -> None:
+        with trail.lock:
+            trail.begin()
+            self._store_rest(command, trail)
+            trail.trim()
+        self._streams.forget(*trail.place, after_s=self._rules.redis_keeps_s)
+        reach("archive.concluded")
+        try:
+            self._workspaces.of(command.project_id).clean(command.id)
+        except WorkspaceUnavailable as exc:
+            log.warning("files of %s stay behind: %s", command.id, exc)
+
+    def _store_rest(self, command: Command, trail: Trail) -> None:
+        for attempt in ("as it is", "restored"):
+            while trail.store():
+                trail.trim()
+                if self._stopping.is_set():
+                    raise StoreUnavailable("The runner is stopping.")
+            if trail.complete:
+                return
+            if attempt == "as it is":
+                trail.look_again()
+                if trail.complete:
+                    return
+                # Redis lost it before it was archived
+                announce_end(self._streams, self._workspaces, command)
+        log.error("the stream of %s is gone: its archive has holes", command.id)
+        trail.conclude(command.output, to_json({"command": record_of(command)}))
+
+    def _trail(self, command: Command) -> Trail:
+        place = (command.project_id, command.id)
+        # That little is archived at the end only.
+        small = command.status.final and size_of(command.output, "all") < SEGMENT_BYTES
+        return Trail(self._streams, self._archive, place, untouched=small)
+
+    def _retire(self) -> None:
+        """Remove archives that were kept for long enough; the records stay."""
+        if not self._rules.retention_days:
+            return
+        older_than_s = self._rules.retention_days * _DAY_S
+        while not self._stopping.is_set():
+            with self._transaction() as tx:
+                outlived = tx.archive.outlived(older_than_s=older_than_s, limit=_BATCH)
+            if not outlived:
+                return
+            for place in outlived:
+                self._archive.remove(*place)
+            with self._transaction() as tx:
+                tx.archive.mark_removed([command_id for _, command_id in outlived])

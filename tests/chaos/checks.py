@@ -1,0 +1,179 @@
+"""What must be true after a chaos run, whatever was done in it."""
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import psycopg
+import redis
+
+from chaos.client import FINAL, PROJECT, Case
+from chaos.cluster import Cluster, command_processes
+from chaos.load import written
+
+_SETTLE_S = 90.0
+
+
+@dataclass
+class Verdict:
+    """Each problem in words, by what is wrong; empty is good."""
+
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    bytes_compared: int = 0
+    not_kept: int = 0
+    """Commands whose output was in Redis alone when Redis lost its data: they had ended, and no
+    archive is kept."""
+
+    def note(self, what: str, which: str) -> None:
+        self.problems.setdefault(what, []).append(which)
+
+    @property
+    def good(self) -> bool:
+        return not self.problems
+
+
+def check(cluster: Cluster, cases: list[Case], wipes: list[float], verdict: Verdict) -> None:
+    """All but `settle`'s."""
+    archived = (cluster.folder / "archive").exists()
+    starts = Counter((cluster.workspaces / "counter").read_text().split())
+    for case in cases:
+        if case.problem:
+            verdict.note("problem of the client", f"{case.tag}: {case.problem}")
+            continue
+        kept = archived or not any(wipe >= _ended(case) - 1 for wipe in wipes)
+        verdict.not_kept += not kept
+        _check_end(case, verdict)
+        _check_starts(case, starts[case.tag], verdict)
+        _check_bytes(case, verdict)
+        if kept:
+            _check_kept(case, verdict)
+    _check_rows(cluster, cases, verdict)
+
+
+def settle(cluster: Cluster, verdict: Verdict) -> None:
+    """Wait for the sweeps to have done their work; what is left then is a left-over."""
+    for what, look in {
+        "row not ended": lambda: _rows(cluster, "status in ('queued', 'running')"),
+        "record not seen off": lambda: _rows(cluster, "not announced"),
+        "process left": lambda: [str(pid) for pid in command_processes(cluster.folder)],
+        "command directory left": lambda: _directories(cluster),
+        "ticket left": lambda: _tickets(cluster),
+    }.items():
+        for which in _until_none(look):
+            verdict.note(what, which)
+
+
+def _check_end(case: Case, verdict: Verdict) -> None:
+    record, work = case.record, case.work
+    status = record.get("status")
+    said = (
+        f"{case.tag} {case.command_id}: {status} {record.get('exit_code')} {record.get('reason')}"
+    )
+    if status not in FINAL:
+        verdict.note("no end", said)
+    elif status == "lost":
+        verdict.note("lost", said)
+    elif case.cancel_after_s is not None:
+        if status != "cancelled":
+            verdict.note("untrue end", said)
+    elif case.timeout_s is not None:
+        if status != "timed_out":
+            verdict.note("untrue end", said)
+    elif (status, record["exit_code"]) != (
+        "failed" if work.exit_code else "succeeded",
+        work.exit_code,
+    ):
+        verdict.note("untrue end", said)
+    book = case.book
+    if (
+        book is not None
+        and book.finished
+        and (book.finished["status"], book.finished["exit_code"]) != (status, record["exit_code"])
+    ):
+        verdict.note("event and record differ", said)
+
+
+def _check_starts(case: Case, starts: int, verdict: Verdict) -> None:
+    stopped = case.cancel_after_s is not None or case.timeout_s is not None
+    if starts > 1:
+        verdict.note("started twice", f"{case.tag} {case.command_id}: {starts} times")
+    elif starts == 1 and case.record.get("started_at") is None:
+        verdict.note("ran, and the record says it did not", f"{case.tag} {case.command_id}")
+    elif starts == 0 and not stopped:  # one that is stopped may not get to its first line
+        verdict.note("did not run", f"{case.tag} {case.command_id}")
+
+
+def _check_bytes(case: Case, verdict: Verdict) -> None:
+    book = case.book
+    if book is None or case.record.get("status") not in FINAL:
+        return
+    output = case.record["output"]
+    if book.gaps:
+        verdict.note("gap announced", f"{case.tag} {case.command_id}: {book.gaps}")
+    if book.wrong:
+        verdict.note("bytes doubled, missing or out of order", f"{case.tag}: {book.wrong[:3]}")
+    for stream, whole in written(case.work).items():
+        size = output[f"{stream}_bytes"]
+        verdict.bytes_compared += size
+        said = f"{case.tag} {case.command_id} {stream}: {size} of {len(whole)} bytes"
+        if case.work.ends == "itself" and size != len(whole):
+            verdict.note("bytes missing in the record", said)
+        right = hashlib.sha256(whole[:size]).hexdigest()
+        if output["sha256"][stream] not in (right, None if size == 0 else right):
+            verdict.note("hash in the record is wrong", said)
+        if not book.gaps and book.finished and book.hashes[stream].hexdigest() != right:
+            verdict.note("a reader's bytes are wrong", f"{said}, {book.sizes[stream]} seen")
+
+
+def _check_kept(case: Case, verdict: Verdict) -> None:
+    """What can still be had after the end."""
+    said = f"{case.tag} {case.command_id}"
+    if case.book is None or case.book.finished is None:
+        verdict.note("reader saw no end", said)
+    for stream, right in case.record.get("output", {}).get("sha256", {}).items():
+        right = right or hashlib.sha256().hexdigest()
+        if case.fetched.get(stream) != right:
+            verdict.note("GET output is wrong", f"{said} {stream}: {case.fetched.get(stream)}")
+        if case.fetched_later.get(stream) != right:
+            verdict.note("GET output later is wrong", f"{said} {stream}: {case.fetched_later}")
+
+
+def _ended(case: Case) -> float:
+    text = case.record.get("finished_at")
+    return datetime.fromisoformat(text).timestamp() if text else 0.0
+
+
+def _check_rows(cluster: Cluster, cases: list[Case], verdict: Verdict) -> None:
+    """Nothing was queued twice for one Idempotency-Key."""
+    known = {case.command_id for case in cases}
+    for command_id in _rows(cluster, "true"):
+        if command_id not in known:
+            verdict.note("a command that nobody knows", command_id)
+
+
+def _until_none(look: Callable[[], list[str]]) -> list[str]:
+    deadline = time.monotonic() + _SETTLE_S
+    while (found := look()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return found
+
+
+def _rows(cluster: Cluster, where: str) -> list[str]:
+    with psycopg.connect(cluster.postgres.url()) as connection:
+        rows = connection.execute(f"select id from commands where {where}").fetchall()  # type: ignore[arg-type]
+    return [row[0] for row in rows]
+
+
+def _directories(cluster: Cluster) -> list[str]:
+    folder = cluster.commands / PROJECT
+    names = [entry.name for entry in folder.iterdir()] if folder.exists() else []
+    return [name for name in names if name.startswith("cmd-")]
+
+
+def _tickets(cluster: Cluster) -> list[str]:
+    with redis.Redis.from_url(cluster.valkey.url) as client:
+        names = [f"rdev:{{queue}}:{priority}" for priority in ("high", "normal", "low")]
+        return [name for name in names if client.exists(name) and client.xlen(name)]

@@ -1,0 +1,162 @@
+"""A client as one should be: it submits with an Idempotency-Key until it is accepted, reads the
+stream beside that, cancels some, and fetches the output after the end."""
+
+import hashlib
+import json
+import random
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+from chaos.load import Work, any_work
+from chaos.reader import Book, Reader
+
+PROJECT = "load"
+FINAL = ("succeeded", "failed", "cancelled", "timed_out", "lost")
+_PATIENCE_S = 300.0
+_READER_PATIENCE_S = 30.0
+
+
+@dataclass
+class Case:
+    """One command: what it was to do, and what came of it."""
+
+    tag: str
+    work: Work
+    key: str
+    priority: str
+    timeout_s: float | None = None
+    cancel_after_s: float | None = None
+    command_id: str = ""
+    submissions: int = 0
+    record: dict[str, Any] = field(default_factory=dict)
+    book: Book | None = None
+    fetched: dict[str, str] = field(default_factory=dict)
+    """SHA-256 by stream of what GET output gave right after the end."""
+    fetched_later: dict[str, str] = field(default_factory=dict)
+    """The same at the end of the run."""
+    problem: str = ""
+
+
+class Client:
+    """`unanswered` counts requests that had to be made again."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.unanswered = 0
+
+    def call(
+        self, method: str, path: str, key: str, body: Any = None, **headers: str
+    ) -> tuple[int, bytes]:
+        """One request, no matter how it ends: status 0 where there was no whole answer."""
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=20)
+        sent = {"X-API-Key": key, "Content-Type": "application/json"}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        try:
+            data = None if body is None else json.dumps(body).encode()
+            connection.request(method, path, body=data, headers=sent)
+            response = connection.getresponse()
+            return response.status, response.read()
+        except (OSError, HTTPException):
+            return 0, b""
+        finally:
+            connection.close()
+
+    def insist(
+        self, method: str, path: str, key: str, body: Any = None, **headers: str
+    ) -> tuple[int, bytes]:
+        """Again until there is an answer that is not of the passing kind."""
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            status, answer = self.call(method, path, key, body, **headers)
+            if status not in (0, 429, 500, 502, 503) or time.monotonic() > until:
+                return status, answer
+            self.unanswered += 1
+            time.sleep(0.1)
+
+    def see_through(self, case: Case, folder: Path) -> None:
+        try:
+            self._see_through(case, folder)
+        except Exception as exc:  # noqa: BLE001 - it goes into the report
+            case.problem = f"client: {exc!r}"
+
+    def _see_through(self, case: Case, folder: Path) -> None:
+        status, answer = self.insist(
+            "POST",
+            f"/projects/{PROJECT}/shell",
+            case.key,
+            self._body(case, folder),
+            Idempotency_Key=case.tag,
+        )
+        if status not in (200, 202):
+            case.problem = f"not accepted: {status} {answer[:200]!r}"
+            return
+        case.command_id = json.loads(answer)["data"]["id"]
+        until = time.monotonic() + _PATIENCE_S
+        place = (self._port, case.key, PROJECT, case.command_id)
+        reader = Reader(*place, seed=case.work.seed, until=until)
+        case.book = reader.book
+        reading = threading.Thread(target=reader.read, daemon=True)
+        reading.start()
+        if case.cancel_after_s is not None:
+            time.sleep(case.cancel_after_s)
+            self.insist("POST", f"{self._path(case)}/cancel", case.key)
+        case.record = self._await_end(case, until)
+        reader.until = time.monotonic() + _READER_PATIENCE_S
+        reading.join(2 * _READER_PATIENCE_S)
+        case.fetched = self.fetch(case)
+
+    def _await_end(self, case: Case, until: float) -> dict[str, Any]:
+        record: dict[str, Any] = {}
+        while record.get("status") not in FINAL and time.monotonic() < until:
+            status, answer = self.insist("GET", self._path(case), case.key)
+            if status == 200:
+                record = json.loads(answer)["data"]
+            time.sleep(0.1)
+        return record
+
+    def fetch(self, case: Case) -> dict[str, str]:
+        found = {}
+        for stream in ("stdout", "stderr"):
+            path = f"{self._path(case)}/output?stream={stream}"
+            status, answer = self.insist("GET", path, case.key)
+            for _ in range(20):  # what was announced is there, if perhaps not at once
+                if status == 200:
+                    break
+                time.sleep(0.1)
+                status, answer = self.insist("GET", path, case.key)
+            found[stream] = hashlib.sha256(answer).hexdigest() if status == 200 else str(status)
+        return found
+
+    def _path(self, case: Case) -> str:
+        return f"/projects/{PROJECT}/commands/{case.command_id}"
+
+    def _body(self, case: Case, folder: Path) -> dict[str, Any]:
+        case.submissions += 1
+        script = f"exec {sys.executable} {folder / 'load.py'} '{case.work.as_json()}'"
+        body: dict[str, Any] = {
+            # The counter first: one line a start, whatever comes after it.
+            "command": f"echo {case.tag} >>{folder / 'counter'}; {script}",
+            "priority": case.priority,
+        }
+        if case.timeout_s is not None:
+            body["timeout_s"] = case.timeout_s
+        return body
+
+
+def any_case(number: int, random_: random.Random, keys: list[str]) -> Case:
+    """Most end by themselves; one in eight is cancelled, one in sixteen runs into its limit."""
+    kind = random_.choices(["itself", "cancel", "timeout"], [13, 2, 1])[0]
+    work = any_work(random_, "itself" if kind == "itself" else "never")
+    return Case(
+        tag=f"case-{number}",
+        work=work,
+        key=random_.choice(keys),
+        priority=random_.choices(["high", "normal", "low"], [1, 4, 1])[0],
+        timeout_s=random_.uniform(0.5, 3.0) if kind == "timeout" else None,
+        cancel_after_s=random_.uniform(0.0, 3.0) if kind == "cancel" else None,
+    )

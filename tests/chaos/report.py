@@ -1,0 +1,60 @@
+"""A run's report, the same for the terminal and for docs/reliability.md."""
+
+from pathlib import Path
+
+from chaos.run import Outcome
+
+_BEGIN = "<!-- the latest run: written by `make chaos` with --write-report -->"
+_END = "<!-- end of the latest run -->"
+_SHOWN = 5
+
+
+def render(outcome: Outcome) -> str:
+    problems = outcome.verdict.problems
+    rows = [
+        ("seed", outcome.seed),
+        ("commands", outcome.commands),
+        ("faults", outcome.faults.total()),
+        ("times Redis lost all its data", outcome.wipes),
+        ("requests that clients had to repeat", outcome.repeated_requests),
+        ("streams resumed by id", outcome.reconnects),
+        ("bytes compared", outcome.verdict.bytes_compared),
+        ("of commands that had ended, output that only Redis held", outcome.verdict.not_kept),
+        ("seconds", round(outcome.took_s)),
+        ("**lost**", _count(problems, "lost", "no end", "did not run")),
+        ("**started twice**", _count(problems, "started twice")),
+        ("**bytes wrong** (commands)", _count(problems, *_BYTES)),
+        ("**anything else wrong**", _count(problems, *(set(problems) - _NAMED))),
+    ]
+    lines = ["| what | count |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
+    lines += ["", "| fault | times |", "|---|---|"]
+    lines += [f"| {kind} | {times} |" for kind, times in sorted(outcome.faults.items())]
+    lines += ["", "| end | commands |", "|---|---|"]
+    lines += [f"| {status} | {times} |" for status, times in outcome.statuses.most_common()]
+    for what, which in problems.items():
+        lines += ["", f"{what} ({len(which)}):", *(f"- {each}" for each in which[:_SHOWN])]
+    return "\n".join(lines)
+
+
+def write_into(path: Path, report: str) -> None:
+    """Replace the part of the page between its two marks."""
+    text = path.read_text()
+    before, _, rest = text.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    path.write_text(f"{before}{_BEGIN}\n{report}\n{_END}{after}")
+
+
+_BYTES = (
+    "bytes doubled, missing or out of order",
+    "bytes missing in the record",
+    "hash in the record is wrong",
+    "a reader's bytes are wrong",
+    "GET output is wrong",
+    "GET output later is wrong",
+    "gap announced",
+)
+_NAMED = {"lost", "no end", "did not run", "started twice", *_BYTES}
+
+
+def _count(problems: dict[str, list[str]], *names: str) -> int:
+    return sum(len(problems.get(name, ())) for name in names)

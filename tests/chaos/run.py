@@ -1,0 +1,120 @@
+"""One chaos run: a load, faults at random while it lasts, and then the truth."""
+
+import random
+import shutil
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+from chaos import load
+from chaos.checks import Verdict, check, settle
+from chaos.client import PROJECT, Case, Client, any_case
+from chaos.cluster import LEASE_S, PEPPER, Cluster, cluster
+from chaos.faults import FAIL_POINTS, Faults
+from rdev.adapters.postgres.database import Database
+from rdev.services.keys import Keys
+from rdev.wiring import now
+
+_AT_ONCE = 24
+_KEYS = 4
+_PAUSE_S = (0.05, 0.6)
+
+
+@dataclass
+class Outcome:
+    seed: int
+    commands: int
+    faults: Counter[str]
+    wipes: int
+    statuses: Counter[str]
+    repeated_requests: int
+    reconnects: int
+    took_s: float
+    verdict: Verdict
+
+
+def run(*, commands: int, faults: int, seed: int, unsafe: str = "") -> Outcome:
+    random_ = random.Random(seed)
+    begun = time.monotonic()
+    with cluster(fail_points=FAIL_POINTS, unsafe=unsafe) as parts:
+        keys = prepare(parts)
+        client = Client(parts.port)
+        cases = [any_case(number, random_, keys) for number in range(commands)]
+        injected = Faults(parts, seed)
+        _load_under_faults(parts, client, cases, injected, faults, random_)
+        verdict = Verdict()
+        settle(parts, verdict)
+        for case in cases:
+            if case.command_id:
+                case.fetched_later = client.fetch(case)
+        check(parts, cases, injected.wipes, verdict)
+        return Outcome(
+            seed=seed,
+            commands=len(cases),
+            faults=injected.by_kind,
+            wipes=len(injected.wipes),
+            statuses=Counter(str(case.record.get("status")) for case in cases),
+            repeated_requests=client.unanswered,
+            reconnects=sum(max(0, case.book.connections - 1) for case in cases if case.book),
+            took_s=time.monotonic() - begun,
+            verdict=verdict,
+        )
+
+
+def prepare(parts: Cluster) -> list[str]:
+    """Start rdev, with a project to load and the secrets of some keys."""
+    parts.workspaces.mkdir()
+    parts.workspaces.chmod(0o755)
+    shutil.copy(load.__file__, parts.workspaces / "load.py")
+    (parts.workspaces / "counter").touch()
+    database = Database(parts.postgres.url(), pool_size=2, timeout_s=30)
+    try:
+        keys = Keys(database.transaction, pepper=PEPPER, now=now)
+        admin = keys.create_first()
+        assert admin is not None
+        by = keys.authenticate(admin)
+        secrets = [
+            keys.create(
+                by, name=f"load {n}", scopes=("admin",), rate_limit=100_000, max_concurrent=6
+            )[1]
+            for n in range(_KEYS)
+        ]
+    finally:
+        database.close()
+    parts.start_rdev()
+    status, answer = Client(parts.port).insist("POST", "/projects", secrets[0], {"id": PROJECT})
+    assert status in (201, 409), (status, answer)
+    return secrets
+
+
+def _load_under_faults(
+    parts: Cluster,
+    client: Client,
+    cases: list[Case],
+    injected: Faults,
+    faults: int,
+    random_: random.Random,
+) -> None:
+    """Both advance at the same pace, so that faults meet commands from the first to the last."""
+    places = threading.Semaphore(_AT_ONCE)
+    running: list[threading.Thread] = []
+
+    def see_through(case: Case) -> None:
+        with places:
+            client.see_through(case, parts.workspaces)
+
+    submitted = 0
+    while submitted < len(cases) or injected.count < faults:
+        while submitted < len(cases) and submitted * faults <= injected.count * len(cases):
+            running.append(threading.Thread(target=see_through, args=(cases[submitted],)))
+            running[-1].start()
+            submitted += 1
+        if injected.count < faults:
+            injected.inject()
+        time.sleep(random_.uniform(*_PAUSE_S))
+    injected.settle()
+    parts.restart_quietly()
+    for thread in running:
+        thread.join()
+    time.sleep(LEASE_S)

@@ -1,0 +1,222 @@
+"""Commands whose output goes through the archive: run for real, read back from wherever it lies."""
+
+import hashlib
+import time
+
+import pytest
+
+from archiving import PROJECT, collect, eventually, house, text, types
+from rdev.adapters.archive.objects import ObjectArchive
+from rdev.domain.events import FINISHED, GAP, OUTPUT, QUEUED, STARTED
+from rdev.errors import Gone
+
+MB = 1_000_000
+REDIS_MB = 16
+LONG = "seq 1 7000000"
+"""Writes 54.9 MB."""
+
+
+def long_output() -> bytes:
+    return "".join(f"{n}\n" for n in range(1, 7_000_001)).encode()
+
+
+@pytest.fixture
+def place(tmp_path, database_url, redis_url):
+    url = str(tmp_path / "archive")
+    with house(tmp_path, database_url, redis_url, ObjectArchive(url), url) as place:
+        yield place
+
+
+def test_a_small_command_becomes_one_object_and_its_files_go(place):
+    with place.running():
+        command = place.submit("echo out; sleep 0.1; echo err >&2")
+        place.until_archived(command)
+    objects = list((place.folder / "archive").rglob("*.zst"))
+    assert [str(o.relative_to(place.folder / "archive").parent) for o in objects] == [
+        f"{PROJECT}/{command.id}"
+    ]
+    assert place.client.ttl(f"rdev:{{{PROJECT}}}:{command.id}") > 0
+    assert not list((place.folder / "commands" / PROJECT).glob(command.id))
+    place.client.flushall()
+    got = place.read(command)
+    assert types(got) == [QUEUED, STARTED, OUTPUT, OUTPUT, FINISHED]
+    assert (text(got), text(got, "stderr")) == (b"out\n", b"err\n")
+    assert place.output(command, "all") == b"out\nerr\n"
+    assert place.output(command, "stderr", 1, 3) == b"rr"
+    with place.events() as events:
+        assert events.command_reader(PROJECT, command.id, "5-5") is None
+        assert events.wait_finished(PROJECT, command.id, 0)
+        assert b"".join(e.data for e in events.entries(PROJECT, command.id)) .startswith(b"{}")
+
+
+@pytest.mark.slow
+def test_a_long_command_leaves_redis_small_and_is_read_from_everywhere(place):
+    """Given a command that writes 55 MB, read live meanwhile; then Redis never holds more than
+    its share, and readers get every byte from the archive, across the seam, and from an id that
+    the archive alone knows."""
+    expected = long_output()
+    most = 0
+    with place.running(), place.events() as events:
+        command = place.submit(LONG)
+        with events.command_reader(PROJECT, command.id) as reader:
+            live = []
+            while not (live and live[-1].type == FINISHED):
+                live += collect_some(reader)
+                most = max(most, place.client.memory_usage(key(command)) or 0)
+        record = place.until_archived(command)
+    assert record.stdout_sha256 == hashlib.sha256(expected).hexdigest()
+    assert text(live) == expected
+    assert GAP not in types(live)
+    kept = place.kept(command)
+    print(f"Redis at most {most / MB:.1f} MB, at the end {kept / MB:.1f} MB")
+    assert kept < REDIS_MB * MB
+    assert most < 1.4 * REDIS_MB * MB  # what it allocates for them
+
+    seam = len(expected) - kept
+    assert place.output(command, "stdout", seam - 5000, seam + 5000) == (
+        expected[seam - 5000 : seam + 5000]
+    )
+    assert place.output(command, "stdout", 10_000_001, 10_000_010) == (
+        expected[10_000_001:10_000_010]
+    )
+    assert place.output(command, "all") == expected
+    resumed = place.read(command, "20000001-0")
+    assert GAP not in types(resumed)
+    assert text(resumed) == expected[20_000_000:]
+    place.client.flushall()
+    assert text(place.read(command)) == expected
+    assert place.output(command, "stdout") == expected
+
+
+def collect_some(reader):
+    from archiving import ENOUGH_S, lines
+
+    chunk = reader.next(ENOUGH_S)
+    assert chunk is not None
+    return lines(chunk)
+
+
+def key(command):
+    return f"rdev:{{{command.project_id}}}:{command.id}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["archive.stored", "archive.concluded"])
+def test_a_runner_killed_between_storing_and_trimming_costs_nothing(place, point):
+    command = place.submit("seq 1 2000000; sleep 0.3; seq 1 10 >&2")
+    with place.runner_process(RDEV_FAIL_POINTS=f"{point}=1") as process:
+        process.wait(60)
+        assert process.returncode == -9
+    with place.running():
+        record = place.until_archived(command)
+    expected = "".join(f"{n}\n" for n in range(1, 2_000_001)).encode()
+    assert (record.output.stdout, record.output.stderr) == (len(expected), 21)
+    for _ in range(2):
+        got = place.read(command)
+        assert text(got) == expected
+        assert types(got).count(FINISHED) == 1
+        assert GAP not in types(got)
+        place.client.flushall()
+
+
+@pytest.mark.slow
+def test_an_archive_that_is_away_stops_no_command_and_is_caught_up_with(place):
+    """Given a folder that cannot be written for a while; then commands run and end as ever, Redis
+    keeps what is not archived, and later all of it is archived and forgotten."""
+    folder = place.folder / "archive"
+    folder.write_text("in the way")
+    with place.running():
+        small = place.submit("echo small")
+        large = place.submit("seq 1 3000000")
+        for command in (small, large):
+            eventually(lambda command=command: place.record(command).status.final)
+        expected = "".join(f"{n}\n" for n in range(1, 3_000_001)).encode()
+        eventually(lambda: place.streams.tail(PROJECT, large.id).finished)
+        assert place.kept(large) == len(expected)
+        assert text(place.read(large)) == expected
+        folder.unlink()
+        for command in (small, large):
+            age(place, command)
+            place.until_archived(command)
+    assert place.kept(large) < REDIS_MB * MB
+    assert place.output(large, "stdout") == expected
+    place.client.flushall()
+    assert place.output(large, "stdout") == expected
+    assert place.output(small, "stdout") == b"small\n"
+
+
+def age(place, command, days=1.0):
+    with place.database.transaction() as tx:
+        tx.queue._sql.execute(
+            "update commands set finished_at = finished_at - make_interval(secs => %s) "
+            "where id = %s",
+            (days * 86400, command.id),
+        )
+
+
+def test_what_redis_lost_before_it_was_archived_comes_from_the_workspace(place):
+    folder = place.folder / "archive"
+    folder.write_text("in the way")
+    with place.running():
+        command = place.submit("echo out; echo err >&2")
+        eventually(lambda: place.streams.tail(PROJECT, command.id).finished)
+        place.client.flushall()
+        folder.unlink()
+        age(place, command)
+        place.until_archived(command)
+    place.client.flushall()
+    assert types(place.read(command)) == [QUEUED, STARTED, OUTPUT, OUTPUT, FINISHED]
+
+
+def test_a_damaged_segment_is_a_gap_and_never_wrong_bytes(place, caplog):
+    with place.running():
+        command = place.submit("echo hello")
+        place.until_archived(command)
+    (stored,) = (place.folder / "archive").rglob("*.zst")
+    content = bytearray(stored.read_bytes())
+    content[len(content) // 2] ^= 1
+    stored.write_bytes(content)
+    assert text(place.read(command)) == b"hello\n"  # Redis still has it
+    place.client.flushall()
+    got = place.read(command)
+    assert types(got) == [GAP, FINISHED]
+    with pytest.raises(Gone):
+        place.output(command, "stdout", 0, 6)
+    assert "is damaged" in caplog.text
+
+
+def test_archives_are_removed_when_their_time_is_over_and_records_stay(place):
+    with place.running(retention_days=1) as runner:
+        old, young = place.submit("echo old"), place.submit("echo young")
+        for command in (old, young):
+            place.until_archived(command)
+        age(place, old, days=2)
+        runner._archiver._retire()
+    place.client.flushall()
+    assert place.output(young, "stdout") == b"young\n"
+    with pytest.raises(Gone):
+        place.output(old, "stdout", 0, 4)
+    assert types(place.read(old)) == [GAP, FINISHED]
+    assert place.record(old).status == "succeeded"
+    with place.database.transaction() as tx:
+        assert tx.archive.outlived(older_than_s=0, limit=9) == [(PROJECT, young.id)]
+
+
+def test_pointers_of_the_projects_stream_resolve_through_the_archive(place):
+    with place.running():
+        command = place.submit("echo hello")
+        place.until_archived(command)
+    place.streams.delete(PROJECT, command.id)
+    with place.events() as events, events.project_reader(PROJECT, "0") as reader:
+        got = collect(reader)
+    assert types(got) == [QUEUED, STARTED, OUTPUT, FINISHED]
+    assert text(got) == b"hello\n"
+
+
+def test_a_drain_archives_what_ended_in_it(place):
+    command = place.submit("echo hello")
+    runner = place.runner()
+    begun = time.monotonic()
+    runner.drain(60)
+    assert place.is_archived(command)
+    assert time.monotonic() - begun < 60
