@@ -1,7 +1,7 @@
 """Settings: the only reader of the environment.
 
-Every field is `RDEV_<NAME>` in the environment. A secret may also come from a file, named by
-`RDEV_<NAME>_FILE` (Kubernetes and OpenFaaS mount secrets as files).
+Every field is `RDEV_<NAME>` in the environment. The pepper may also come from a file, named by
+`RDEV_PEPPER_FILE` (Kubernetes and OpenFaaS mount secrets as files).
 """
 
 from functools import lru_cache
@@ -31,8 +31,6 @@ class Settings(BaseSettings):
     """Keys the HMAC under which API keys are stored. At least 32 characters."""
     pepper_file: Path | None = None
 
-    public_base_url: str = ""
-    """How clients reach rdev; empty: links are paths."""
     max_body_bytes: int = 2 * 1024 * 1024
 
     workspaces: str = Field(default="local", pattern="^local$")
@@ -64,9 +62,7 @@ class Settings(BaseSettings):
     drain_s: float = Field(default=0.5, ge=0)
     """How long a command's survivors may go on writing after it ended, before they are killed."""
     default_timeout_s: float = Field(default=3600.0, gt=0)
-    max_timeout_s: float = Field(default=86400.0, gt=0)
 
-    default_rate_limit: int = Field(default=10, ge=1)
     default_max_concurrent: int = Field(default=5, ge=1)
     queue_depth: int = Field(default=100, ge=1)
     """How many commands of one key may wait."""

@@ -14,9 +14,9 @@ RdevError
 ├── Unavailable             SERVICE_UNAVAILABLE
 │   └── StoreUnavailable
 ├── SegmentDamaged          INTERNAL_ERROR (never reaches a caller: the archive's)
-└── WorkspaceError          INTERNAL_ERROR (never reaches a caller: the runner's)
-    ├── WorkspaceUnavailable
-    └── CommandRefused
+└── WorkspaceError          INTERNAL_ERROR
+    ├── WorkspaceUnavailable  SERVICE_UNAVAILABLE
+    └── CommandRefused      (never reaches a caller: the runner's)
 """
 
 from dataclasses import dataclass
@@ -139,6 +139,11 @@ class WorkspaceError(RdevError):
 
 class WorkspaceUnavailable(WorkspaceError):
     """The workspace cannot be asked at the moment; what runs in it is unknown, not lost."""
+
+    code = "SERVICE_UNAVAILABLE"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message, retry_after_s=5)
 
 
 class CommandRefused(WorkspaceError):

@@ -7,6 +7,7 @@ import random
 import sys
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -43,11 +44,11 @@ class Case:
 
 
 class Client:
-    """`unanswered` counts requests that had to be made again."""
+    """`unanswered` counts requests that had to be made again, by status; 0: no whole answer."""
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self.unanswered = 0
+        self.unanswered: Counter[int] = Counter()
 
     def call(
         self, method: str, path: str, key: str, body: Any = None, **headers: str
@@ -75,7 +76,7 @@ class Client:
             status, answer = self.call(method, path, key, body, **headers)
             if status not in (0, 429, 500, 502, 503) or time.monotonic() > until:
                 return status, answer
-            self.unanswered += 1
+            self.unanswered[status] += 1
             time.sleep(0.1)
 
     def see_through(self, case: Case, folder: Path) -> None:

@@ -16,7 +16,7 @@ def render(outcome: Outcome) -> str:
         ("commands", outcome.commands),
         ("faults", outcome.faults.total()),
         ("times Redis lost all its data", outcome.wipes),
-        ("requests that clients had to repeat", outcome.repeated_requests),
+        ("requests that clients had to repeat", _by_status(outcome)),
         ("streams resumed by id", outcome.reconnects),
         ("bytes compared", outcome.verdict.bytes_compared),
         ("of commands that had ended, output that only Redis held", outcome.verdict.not_kept),
@@ -54,6 +54,12 @@ _BYTES = (
     "gap announced",
 )
 _NAMED = {"lost", "no end", "did not run", "started twice", *_BYTES}
+
+
+def _by_status(outcome: Outcome) -> str:
+    counts = outcome.repeated_requests
+    parts = [f"{times} x {status or 'no answer'}" for status, times in counts.most_common()]
+    return f"{counts.total()} ({', '.join(parts)})" if parts else "0"
 
 
 def _count(problems: dict[str, list[str]], *names: str) -> int:

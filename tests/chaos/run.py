@@ -28,7 +28,7 @@ class Outcome:
     faults: Counter[str]
     wipes: int
     statuses: Counter[str]
-    repeated_requests: int
+    repeated_requests: Counter[int]
     reconnects: int
     took_s: float
     verdict: Verdict

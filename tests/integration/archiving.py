@@ -118,6 +118,7 @@ class House:
     def runner(self, archive: ObjectArchive | None = None, **keeping) -> Runner:
         stores = (self.streams, self.workspaces)
         transaction = self.database.transaction
+        keeping = {"overdue_s": 1, "longest_pause_s": 1, **keeping}
         archiver = Archiver(transaction, *stores, archive or self.archive, ArchiveRules(**keeping))
         rules = RunnerRules(
             slots=4, lease_s=2, renew_s=0.5, sweep_s=0.3, max_concurrent=4,

@@ -136,7 +136,6 @@ def test_an_archive_that_is_away_stops_no_command_and_is_caught_up_with(place):
         assert text(place.read(large)) == expected
         folder.unlink()
         for command in (small, large):
-            age(place, command)
             place.until_archived(command)
     assert place.kept(large) < REDIS_MB * MB
     assert place.output(large, "stdout") == expected
@@ -162,7 +161,6 @@ def test_what_redis_lost_before_it_was_archived_comes_from_the_workspace(place):
         eventually(lambda: place.streams.tail(PROJECT, command.id).finished)
         place.client.flushall()
         folder.unlink()
-        age(place, command)
         place.until_archived(command)
     place.client.flushall()
     assert types(place.read(command)) == [QUEUED, STARTED, OUTPUT, OUTPUT, FINISHED]

@@ -49,7 +49,7 @@ class Gap(Event):
 
 
 def parse(id_: str, type_: str, text: str) -> Event:
-    """The event in one SSE message. Raises NotRdev where the data is not what wire.md promises."""
+    """The event in one SSE message. Raises NotRdev where the data is no event of rdev's."""
     try:
         data = json.loads(text)
         if not isinstance(data, dict):

@@ -1,4 +1,4 @@
-"""The seed's envelope: `data` or `error`, and `meta`. One table gives each code its status."""
+"""The envelope of every answer: `data` or `error`, and `meta`. One table: a code, its status."""
 
 import json
 from datetime import UTC, datetime

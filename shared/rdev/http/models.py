@@ -1,22 +1,19 @@
 """What callers send: one set of models for validation and for the OpenAPI document."""
 
 import posixpath
-import re
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, Field
 
+from rdev.domain import environment
 from rdev.domain.commands import Kind, Priority, Status
 from rdev.domain.keys import SCOPES
 from rdev.domain.projects import PROJECT_ID
 from rdev.http.parsing import Strict
 from rdev.services.exec import Wish
 
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Read-only in one shell or another, or rdev's own.
-_ENV_TAKEN = {"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "RDEV_COMMAND_ID", "SHELLOPTS", "UID"}
 _MAX_COMMAND = 100_000  # Linux takes 128 KiB in one argument
 _MAX_LIST = 100
 
@@ -43,12 +40,9 @@ def _inside(value: str) -> str:
 
 
 def _env(values: dict[str, str]) -> dict[str, str]:
-    for name, value in values.items():
-        if not _ENV_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no name of a variable")
-        if name in _ENV_TAKEN:
-            raise ValueError(f"{name} cannot be set")
-        _no_nul(value)
+    wrong = environment.problem(values)
+    if wrong is not None:
+        raise ValueError(wrong)
     return values
 
 
@@ -84,9 +78,7 @@ class CreateProject(Strict):
 
     id: ProjectId
     git_url: (
-        Annotated[
-            Text, Field(max_length=2000, pattern=r"^(https?://|ssh://|git@|file:///)[^\s-]\S*$")
-        ]
+        Annotated[Text, Field(max_length=2000, pattern=r"^(https?://|ssh://|git@)[^\s-]\S*$")]
         | None
     ) = None
     env: Env = {}

@@ -32,9 +32,7 @@ _PACE_S = 1.0
 _WORKERS = 2
 _BATCH = 16
 _MOST_WAITING = 1000
-_SWEEP_AGE_S = 30.0
 _RETIRE_EVERY_S = 60.0
-_LONGEST_PAUSE_S = 30.0
 _DAY_S = 86400.0
 
 
@@ -44,6 +42,10 @@ class ArchiveRules:
     """0: for ever."""
     redis_keeps_s: int = 900
     """How long after its end Redis still holds the last of a command's stream."""
+    overdue_s: float = 30.0
+    """When a sweep takes up what ended: its own runner has surely had its try."""
+    longest_pause_s: float = 30.0
+    """Between two tries while the archive does not answer."""
 
 
 @dataclass(slots=True)
@@ -158,7 +160,7 @@ class Archiver:
         if self._failures or room < _BATCH:
             return
         with self._transaction() as tx:
-            left = tx.archive.unarchived(older_than_s=_SWEEP_AGE_S, limit=room)
+            left = tx.archive.unarchived(older_than_s=self._rules.overdue_s, limit=room)
         for command in left:
             self.ended(command)
 
@@ -203,7 +205,7 @@ class Archiver:
             log.error("archiving: will try again", exc_info=exc)
         elif self._failures == 1:
             log.warning("archiving waits, commands go on: %s", exc)
-        longest = min(_LONGEST_PAUSE_S, 0.5 * 2 ** min(self._failures, 10))
+        longest = min(self._rules.longest_pause_s, 0.5 * 2 ** min(self._failures, 10))
         self._stopping.wait(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
     def _advance(self, running: _Running) -> None:
@@ -263,8 +265,7 @@ class Archiver:
             if trail.complete:
                 return
             if attempt == "as it is":
-                trail.look_again()
-                if trail.complete:
+                if trail.look_again():
                     return
                 # Redis lost it before it was archived
                 announce_end(self._streams, self._workspaces, command)

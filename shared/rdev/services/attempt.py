@@ -5,11 +5,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from rdev.domain.commands import Command, Ending, Status, Stopping
 from rdev.domain.events import QUEUED, STARTED
-from rdev.domain.records import record_of
+from rdev.domain.records import record_of, timestamp
 from rdev.errors import StoreUnavailable, Unavailable, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Transactions, Workspaces
@@ -120,7 +121,8 @@ class Attempt:
         place = (command.project_id, command.id)
         if stream_empty:  # the submitter died before it could, or Redis lost it
             self._streams.announce(*place, QUEUED, {"command": {**record, "status": "queued"}})
-        data = {"command": {**record, "status": "running"}, "attempt": 1}
+        began = timestamp(command.started_at or datetime.now(UTC))
+        data = {"command": {**record, "status": "running", "started_at": began}, "attempt": 1}
         self._streams.announce(*place, STARTED, data)
         reach("start.announced")
         if command.started_at is None:

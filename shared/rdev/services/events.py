@@ -9,14 +9,13 @@ from rdev.domain.commands import Position
 from rdev.domain.events import (
     NOTHING,
     START,
-    STDERR,
-    STDOUT,
     Entry,
     EntryId,
     Tail,
     finished_id,
     output_id,
 )
+from rdev.domain.segments import size_of
 from rdev.errors import Gone, RdevError, StoreUnavailable
 from rdev.ports import EventStreams, SegmentArchive
 from rdev.services.channels import Bell
@@ -107,9 +106,10 @@ class Events:
         Raises Gone at once if the first of them are no longer kept, StoreUnavailable if they may
         come back, and either while iterating if later ones are missing: what was given out is
         then short, never wrong."""
-        tail = self._stored.tail(project_id, command_id).position
-        sizes = {STDOUT: tail.stdout, STDERR: tail.stderr, "all": tail.stdout + tail.stderr}
-        stop = sizes[stream] if end is None else min(end, sizes[stream])
+        tail = self._stored.tail(project_id, command_id)
+        stop = size_of(tail.position, stream)
+        if end is not None:  # where nothing is stored at all, who names an end knows better
+            stop = end if tail.last_id == START else min(end, stop)
         return _begun(self._pieces(project_id, command_id, stream, start, stop))
 
     def entries(

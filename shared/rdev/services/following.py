@@ -18,6 +18,7 @@ from rdev.ports import EventStreams, Liveness, Workspace
 
 _BATCH_BYTES = 32 * 1024
 _BATCH_S = 0.02
+_START_LOOK_S = 0.02
 _READ_BYTES = 256 * 1024
 _START_AGAIN_S = 2.0
 _NEVER_STARTS_S = 30.0
@@ -105,7 +106,8 @@ class Following:
                 if ending is not None:
                     return ending
             over = liveness in _NO_LIVE_PROCESS
-            moved = self._pump(final=over)
+            # Never ahead of command.started: its id lies before that of any output.
+            moved = self._start_noted and self._pump(final=over)
             if over and not moved:
                 return self._ending(liveness)
             if self._start_noted:
@@ -318,7 +320,8 @@ class Following:
         if self._running_since is not None:
             left = self._running_since + self._time_left_s() - time.monotonic()
             return max(0.001, min(wait, left + 0.001))
-        return wait
+        # Nothing in the command's files tells of a start that writes nothing.
+        return _START_LOOK_S
 
     def _ending(self, liveness: Liveness) -> Ending:
         command_id = self._command.id

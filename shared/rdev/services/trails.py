@@ -86,11 +86,13 @@ class Trail:
         self._marks.append(_Mark(seen, tail.position))
         self.complete = tail.finished
 
-    def look_again(self) -> None:
-        """Forget what we took for certain: Redis lost it, or an earlier runner archived it."""
+    def look_again(self) -> bool:
+        """Forget what we took for certain: Redis may have lost it after an earlier runner archived
+        it. Whether all of it is archived."""
         self._follower = None
         self._marks.clear()
         self.begin()
+        return self.complete
 
     def store(self) -> bool:
         """Read on in Redis and store a segment. False: there was nothing to read."""

@@ -132,6 +132,8 @@ class CommandFiles:
             self.directory.rename(old)
         except FileNotFoundError:
             return
+        # Twice: its supervisor may put the last file, `synced`, into it meanwhile.
+        shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 
 

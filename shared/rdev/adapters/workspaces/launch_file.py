@@ -5,24 +5,14 @@ ever an argument of the supervisor: process lists show nothing before the comman
 """
 
 import os
-import re
 import shlex
 from collections.abc import Mapping
 
 from rdev.domain.commands import Launch
+from rdev.domain.environment import OWN, problem
 from rdev.errors import CommandRefused
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Read-only in bash, where assigning them ends the shell; OPTIND takes but numbers.
-_READ_ONLY = {"UID", "EUID", "PPID", "BASHOPTS", "SHELLOPTS", "BASH_VERSINFO", "OPTIND"}
-# bash computes these itself: a value would not arrive as it was given.
-_COMPUTED = {
-    *("BASHPID", "BASH_ARGV0", "BASH_COMMAND", "BASH_SUBSHELL", "DIRSTACK", "EPOCHREALTIME"),
-    *("EPOCHSECONDS", "FUNCNAME", "GROUPS", "HISTCMD", "LINENO", "RANDOM", "SECONDS", "SRANDOM"),
-}
-_OURS = "RDEV_COMMAND_ID"  # how a command's processes are found again
 
 
 def environment(launch: Launch, *, home: str, path: str) -> dict[str, str]:
@@ -33,19 +23,15 @@ def environment(launch: Launch, *, home: str, path: str) -> dict[str, str]:
         "HOME": home,
         "LANG": "C.UTF-8",
         **launch.env,
-        _OURS: launch.command_id,
+        OWN: launch.command_id,
     }
 
 
 def check(launch: Launch) -> None:
     """Raise CommandRefused for what no leader could do as it was asked."""
-    for name, value in launch.env.items():
-        if not _NAME.fullmatch(name) or name in _READ_ONLY | _COMPUTED | {_OURS}:
-            raise CommandRefused(
-                "env_not_allowed", f"env: {name!r} cannot be set; use another name"
-            )
-        if "\0" in value:
-            raise CommandRefused("env_not_allowed", f"env: {name} contains a NUL character")
+    wrong = problem(launch.env)
+    if wrong is not None:
+        raise CommandRefused("env_not_allowed", f"env: {wrong}")
     if not launch.argv:
         raise CommandRefused("argv_not_allowed", "argv: names no program")
     if any("\0" in word for word in launch.argv):
