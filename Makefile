@@ -21,7 +21,7 @@ DEAD := $(shell $(BIN)/python -c 'import sys; sys.exit(open("$(VENV)/.place").re
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fast check
+.PHONY: help run test chaos fast check
 .DELETE_ON_ERROR:
 
 help: ## show this
@@ -32,6 +32,9 @@ run: $(VENV)/.run ## start everything on 127.0.0.1:8080 (PORT=… for another); 
 
 test: $(VENV)/.dev ## run every test
 	@exec $(BIN)/python -m pytest
+
+chaos: $(VENV)/.dev ## kill everything at random under load, then compare (COMMANDS=… FAULTS=… SEED=…)
+	@cd tests && exec ../$(BIN)/python -m chaos --commands $(or $(COMMANDS),500) --faults $(or $(FAULTS),200) $(if $(SEED),--seed $(SEED)) $(CHAOS)
 
 fast: $(VENV)/.dev ## run the tests that take seconds
 	@exec $(BIN)/python -m pytest -m "not slow" tests/unit

@@ -51,7 +51,7 @@ class Stack:
     def commands_left(self, project: str) -> list[str]:
         """Which command directories the supervisor still has of a project."""
         folder = self.home / "commands" / project
-        names = os.listdir(folder) if folder.exists() else []
+        names = [each.name for each in folder.iterdir()] if folder.exists() else []
         return [name for name in names if name != ".tokens"]
 
     def part(self, name: str) -> Recorded:

@@ -232,6 +232,10 @@ def new_runner() -> "Runner":
     )
     name = f"{socket.gethostname()}:{os.getpid()}:{new_id('run')[-8:]}"
     stores = (streams(), workspaces())
-    keeping = ArchiveRules(retention_days=s.archive_retention_days, redis_keeps_s=s.stream_keep_s)
+    keeping = ArchiveRules(
+        retention_days=s.archive_retention_days,
+        redis_keeps_s=s.stream_keep_s,
+        overdue_s=3 * s.lease_s,
+    )
     archiver = Archiver(database().transaction, *stores, archive(), keeping)
     return Runner(name, database().transaction, tickets(), *stores, rules, archiver)

@@ -132,9 +132,10 @@ def _check_kept(case: Case, verdict: Verdict) -> None:
     """What can still be had after the end."""
     said = f"{case.tag} {case.command_id}"
     if case.book is None or case.book.finished is None:
-        verdict.note("reader saw no end", said)
-    for stream, right in case.record.get("output", {}).get("sha256", {}).items():
-        right = right or hashlib.sha256().hexdigest()
+        seen = case.book and (case.book.sizes, case.book.connections, case.book.last_answer)
+        verdict.note("reader saw no end", f"{said}: {seen} of {case.record.get('output')}")
+    for stream, recorded in case.record.get("output", {}).get("sha256", {}).items():
+        right = recorded or hashlib.sha256().hexdigest()
         if case.fetched.get(stream) != right:
             verdict.note("GET output is wrong", f"{said} {stream}: {case.fetched.get(stream)}")
         if case.fetched_later.get(stream) != right:

@@ -19,7 +19,7 @@ from chaos.reader import Book, Reader
 PROJECT = "load"
 FINAL = ("succeeded", "failed", "cancelled", "timed_out", "lost")
 _PATIENCE_S = 300.0
-_READER_PATIENCE_S = 30.0
+_READER_PATIENCE_S = 60.0
 
 
 @dataclass

@@ -10,7 +10,8 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 
-TEXT = "Zeile %d: größer als α, 小さい, und 🚀 fliegt davon.\n"
+# Characters of one to four bytes, so that cuts fall into the middle of some.
+TEXT = "Zeile %d: größer als α, 小さい, und 🚀 fliegt davon.\n"  # noqa: RUF001 - see above
 MOST_BYTES = 2_000_000
 
 

@@ -25,6 +25,7 @@ class Book:
     wrong: list[str] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
     connections: int = 0
+    last_answer: str = ""
     finished: dict[str, Any] | None = None
 
     def take(self, kind: str, data: dict[str, Any]) -> None:
@@ -65,8 +66,8 @@ class Reader:
             try:
                 if self._connect():
                     break
-            except (OSError, HTTPException, ValueError):
-                pass
+            except (OSError, HTTPException, ValueError) as exc:
+                self.book.last_answer += f", {exc!r}"
             time.sleep(self._random.uniform(0.02, 0.3))
 
     def _connect(self) -> bool:
@@ -78,6 +79,7 @@ class Reader:
             headers = {**self._headers, **({"Last-Event-ID": self._last} if self._last else {})}
             connection.request("GET", self._path, headers=headers)
             response = connection.getresponse()
+            self.book.last_answer = f"{response.status} after {self._last or 'nothing'}"
             if response.status == 204:
                 return True
             if response.status != 200:

@@ -4,8 +4,8 @@ import hashlib
 import time
 
 import pytest
-
 from archiving import PROJECT, collect, eventually, house, text, types
+
 from rdev.adapters.archive.objects import ObjectArchive
 from rdev.domain.events import FINISHED, GAP, OUTPUT, QUEUED, STARTED
 from rdev.errors import Gone
@@ -46,7 +46,7 @@ def test_a_small_command_becomes_one_object_and_its_files_go(place):
     with place.events() as events:
         assert events.command_reader(PROJECT, command.id, "5-5") is None
         assert events.wait_finished(PROJECT, command.id, 0)
-        assert b"".join(e.data for e in events.entries(PROJECT, command.id)) .startswith(b"{}")
+        assert b"".join(e.data for e in events.entries(PROJECT, command.id)).startswith(b"{}")
 
 
 @pytest.mark.slow
@@ -68,16 +68,16 @@ def test_a_long_command_leaves_redis_small_and_is_read_from_everywhere(place):
     assert text(live) == expected
     assert GAP not in types(live)
     kept = place.kept(command)
-    print(f"Redis at most {most / MB:.1f} MB, at the end {kept / MB:.1f} MB")
     assert kept < REDIS_MB * MB
     assert most < 1.4 * REDIS_MB * MB  # what it allocates for them
 
     seam = len(expected) - kept
-    assert place.output(command, "stdout", seam - 5000, seam + 5000) == (
-        expected[seam - 5000 : seam + 5000]
+    assert (
+        place.output(command, "stdout", seam - 5000, seam + 5000)
+        == (expected[seam - 5000 : seam + 5000])
     )
-    assert place.output(command, "stdout", 10_000_001, 10_000_010) == (
-        expected[10_000_001:10_000_010]
+    assert (
+        place.output(command, "stdout", 10_000_001, 10_000_010) == (expected[10_000_001:10_000_010])
     )
     assert place.output(command, "all") == expected
     resumed = place.read(command, "20000001-0")

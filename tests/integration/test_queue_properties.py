@@ -1,17 +1,25 @@
-"""The queue's SQL against a plain model of it, through random interleavings on the real Postgres."""
+"""The queue's SQL against a plain model, through random interleavings on the real Postgres."""
 
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import ClassVar
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from psycopg.rows import dict_row
 
 from rdev.adapters.postgres.commands import CommandRows
@@ -107,9 +115,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(priority=st.sampled_from(list(Priority)))
     def claim(self, priority: Priority) -> None:
-        claim = self.queue.claim(
-            priority, runner="r", lease_s=LONG_S, max_concurrent=DEFAULT_LIMIT
-        )
+        claim = self.queue.claim(priority, runner="r", lease_s=LONG_S, max_concurrent=DEFAULT_LIMIT)
         eligible = self._eligible(priority)
         if claim is None:
             assert not eligible
@@ -117,7 +123,7 @@ class QueueMachine(RuleBasedStateMachine):
         row = self.rows[claim.command.id]
         assert row.key in eligible, "more than the key may run at once"
         assert claim.command.id == eligible[row.key], "not the oldest of its key"
-        fairest = min(eligible, key=lambda key: (self._last_turn(key)))
+        fairest = min(eligible, key=self._last_turn)
         assert self._last_turn(row.key) == self._last_turn(fairest), "not its turn"
         self.turns.append(row.key)
         row.status, row.over = "running", False
@@ -202,7 +208,9 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def the_table_is_as_the_model_says(self) -> None:
         stored = self.sql.execute("select id, status, epoch, failures from commands").fetchall()
-        assert {each["id"]: (each["status"], each["epoch"], each["failures"]) for each in stored} == {
+        assert {
+            each["id"]: (each["status"], each["epoch"], each["failures"]) for each in stored
+        } == {
             command_id: (row.status, row.epoch, row.failures)
             for command_id, row in self.rows.items()
         }
@@ -243,26 +251,52 @@ class QueueMachine(RuleBasedStateMachine):
         return found
 
 
-@contextmanager
-def machine_on(url: str) -> Iterator[type[QueueMachine]]:
+def run_machine(url: str, *, shrink: bool = True) -> None:
+    """In a process of its own too: safeguards are read when rdev is imported."""
     QueueMachine.url = url
-    yield QueueMachine
-    del QueueMachine.url
+    phases = (Phase.generate, Phase.shrink) if shrink else (Phase.generate,)
+    run_state_machine_as_test(
+        QueueMachine,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            deadline=None,
+            database=None,
+            phases=phases,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        ),
+    )
 
 
 @pytest.mark.slow
 def test_the_queue_does_as_its_model_in_any_order(database_url: str) -> None:
-    with machine_on(database_url) as machine:
-        run_state_machine(machine)
+    run_machine(database_url)
 
 
-def run_state_machine(machine: type[QueueMachine]) -> None:
-    from hypothesis.stateful import run_state_machine_as_test
-
-    quiet = [HealthCheck.too_slow, HealthCheck.data_too_large]
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=quiet
-        ),
+@pytest.mark.slow
+def test_without_the_epoch_check_the_model_notices(database_url: str) -> None:
+    code = "import sys, test_queue_properties as t; t.run_machine(sys.argv[1], shrink=False)"
+    unsafe = {"RDEV_UNSAFE": "epoch", "RDEV_CHAOS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, database_url],
+        env={**os.environ, **unsafe},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
+    assert done.returncode != 0
+    assert "AssertionError" in done.stderr, done.stderr
+
+
+def test_a_safeguard_cannot_be_turned_off_outside_a_chaos_run() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import rdev.failpoints"],
+        env={"PATH": os.environ["PATH"], "RDEV_UNSAFE": "epoch"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "RDEV_UNSAFE is for tests/chaos alone" in done.stderr

@@ -1,4 +1,4 @@
-"""Segments: what goes in comes out exactly, or not at all; and any set of them can be read on in."""
+"""Segments: what goes in comes out exactly, or not at all; any set of them can be read on in."""
 
 import pytest
 from hypothesis import given

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from rdev.domain.commands import Position
-from rdev.domain.events import FINISHED, GAP, START, Entry, EntryId, finished_id, gap, render
+from rdev.domain.events import FINISHED, GAP, START, Entry, EntryId, Tail, finished_id, gap, render
 from rdev.domain.following import Follower, missing
 from rdev.services.hub import Encode, Hub
 from rdev.services.stored import Stored
@@ -68,19 +68,27 @@ class CommandHistory:
         return self._follower.in_step
 
     def read(self) -> tuple[list[bytes], bool]:
-        follower = self._follower
-        command_id = follower.command_id
-        page, tail = self._stored.read(
-            self._project_id, command_id, follower.read_after, count=self._count
-        )
+        page, tail = self._page()
+        end: list[bytes] = []
+        if tail is not None and tail.last_id == START:
+            end = self._end_on_record()
+        if end:  # it may have gone into the archive after we had looked there
+            page, tail = self._page()
         if tail is None:
             self._adapt(sum(len(entry.data) for entry in page) // len(page))
-            events = follower.take(page)
-            self.ended = follower.ended
+            events = self._follower.take(page)
+            self.ended = self._follower.ended
             return [self._frame(event) for event in events], False
-        if tail.last_id == START and (end := self._end_on_record()):
+        if end and tail.last_id == START:
+            self.ended = True
             return end, False
-        return [], follower.exhausted(tail)
+        return [], self._follower.exhausted(tail)
+
+    def _page(self) -> tuple[list[Entry], Tail | None]:
+        follower = self._follower
+        return self._stored.read(
+            self._project_id, follower.command_id, follower.read_after, count=self._count
+        )
 
     def jump(self, seen: EntryId, *, ended: bool) -> None:
         self._follower.jump(seen)
@@ -96,7 +104,6 @@ class CommandHistory:
         if not record:
             return []
         totals, data = record
-        self.ended = True
         hole = missing(self.seen, totals, command_id, "expired")
         finished = Entry(finished_id(totals), FINISHED, data)
         return [self._frame(event) for event in (hole, finished) if event is not None]

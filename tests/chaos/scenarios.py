@@ -1,0 +1,113 @@
+"""Single faults at a chosen point: what random ones hit only now and then."""
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from chaos.checks import Verdict, check, settle
+from chaos.client import PROJECT, Case, Client
+from chaos.cluster import RUNNERS, Cluster, cluster
+from chaos.load import Work
+from chaos.run import prepare
+
+_ENOUGH_S = 60.0
+
+
+class Scene:
+    """A cluster with one command at a time."""
+
+    def __init__(self, parts: Cluster) -> None:
+        self.parts = parts
+        self.key = prepare(parts)[0]
+        self.client = Client(parts.port)
+        self.cases: list[Case] = []
+        self._threads: list[threading.Thread] = []
+
+    def submit(self, work: Work, **more: Any) -> Case:
+        case = Case(f"case-{len(self.cases)}", work, self.key, "normal", **more)
+        self.cases.append(case)
+        target = self.client.see_through
+        self._threads.append(threading.Thread(target=target, args=(case, self.parts.workspaces)))
+        self._threads[-1].start()
+        return case
+
+    def record(self, case: Case) -> dict[str, Any]:
+        if not case.command_id:
+            return {}
+        path = f"/projects/{PROJECT}/commands/{case.command_id}"
+        status, answer = self.client.call("GET", path, self.key)
+        return json.loads(answer)["data"] if status == 200 else {}
+
+    def runner_of(self, case: Case) -> str:
+        """Which runner holds it."""
+        import psycopg
+
+        with psycopg.connect(self.parts.postgres.url()) as sql:
+            row = sql.execute(
+                "select runner from commands where id = %s", (case.command_id,)
+            ).fetchone()
+        assert row is not None
+        pid = int(row[0].split(":")[-2])
+        group = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[2])
+        for name in RUNNERS:
+            process = self.parts.parts[name].process
+            if process is not None and process.pid == group:
+                return name
+        raise AssertionError(f"{row[0]} is none of ours")
+
+    def await_(self, condition: Callable[[], Any]) -> Any:
+        until = time.monotonic() + _ENOUGH_S
+        while not (found := condition()):
+            assert time.monotonic() < until, "waited in vain"
+            time.sleep(0.05)
+        return found
+
+    def verdict(self) -> Verdict:
+        for thread in self._threads:
+            thread.join()
+        verdict = Verdict()
+        settle(self.parts, verdict)
+        for case in self.cases:
+            case.fetched_later = self.client.fetch(case)
+        check(self.parts, self.cases, [], verdict)
+        return verdict
+
+
+def killed_right_after_the_start(unsafe: str = "") -> Verdict:
+    """The runner dies between having the command started and recording that, again and again."""
+    points = dict.fromkeys(RUNNERS, "start.after=0.7")
+    with cluster(fail_points=points, unsafe=unsafe) as parts:
+        scene = Scene(parts)
+        case = scene.submit(Work(seed=1, stdout=1000, seconds=6.0))
+        scene.await_(lambda: len(parts.failures()) >= 1)
+        scene.await_(lambda: scene.record(case).get("started_at"))
+        parts.restart_quietly()
+        return scene.verdict()
+
+
+def paused_while_another_takes_over(unsafe: str = "") -> Verdict:
+    """A runner is frozen beyond its lease, in the middle of a stream, and wakes up late."""
+    with cluster(unsafe=unsafe, settings={"archive_url": ""}) as parts:
+        scene = Scene(parts)
+        case = scene.submit(Work(seed=2, stdout=400_000, stderr=40_000, seconds=14.0))
+        scene.await_(lambda: scene.record(case).get("started_at"))
+        first = scene.runner_of(case)
+        parts.parts[first].signal(signal.SIGSTOP)
+        scene.await_(lambda: _taken_over(scene, case))
+        time.sleep(1.0)  # the other one has read on for a while
+        parts.parts[first].signal(signal.SIGCONT)
+        return scene.verdict()
+
+
+def _taken_over(scene: Scene, case: Case) -> bool:
+    import psycopg
+
+    with psycopg.connect(scene.parts.postgres.url()) as sql:
+        row = sql.execute(
+            "select epoch >= 2 from commands where id = %s", (case.command_id,)
+        ).fetchone()
+    return bool(row and row[0])
