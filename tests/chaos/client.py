@@ -3,6 +3,7 @@ stream beside that, cancels some, and fetches the output after the end."""
 
 import hashlib
 import json
+import math
 import random
 import sys
 import threading
@@ -49,6 +50,8 @@ class Client:
     def __init__(self, port: int) -> None:
         self._port = port
         self.unanswered: Counter[int] = Counter()
+        self.calm = threading.Event()
+        """That there are no more faults: what is not there by and by now never will be."""
 
     def call(
         self, method: str, path: str, key: str, body: Any = None, **headers: str
@@ -79,13 +82,21 @@ class Client:
             self.unanswered[status] += 1
             time.sleep(0.1)
 
-    def see_through(self, case: Case, folder: Path) -> None:
+    def see_through(self, case: Case, folder: Path, place: threading.Semaphore) -> None:
+        """Holds a place until the record is closed; its reader may come later."""
         try:
-            self._see_through(case, folder)
+            with place:
+                found = self._see_through(case, folder)
+            if found is None:
+                return
+            reader, reading = found
+            self.calm.wait()
+            reader.until = time.monotonic() + _READER_PATIENCE_S
+            reading.join(2 * _READER_PATIENCE_S)
         except Exception as exc:  # noqa: BLE001 - it goes into the report
             case.problem = f"client: {exc!r}"
 
-    def _see_through(self, case: Case, folder: Path) -> None:
+    def _see_through(self, case: Case, folder: Path) -> tuple[Reader, threading.Thread] | None:
         status, answer = self.insist(
             "POST",
             f"/projects/{PROJECT}/shell",
@@ -95,11 +106,11 @@ class Client:
         )
         if status not in (200, 202):
             case.problem = f"not accepted: {status} {answer[:200]!r}"
-            return
+            return None
         case.command_id = json.loads(answer)["data"]["id"]
         until = time.monotonic() + _PATIENCE_S
         place = (self._port, case.key, PROJECT, case.command_id)
-        reader = Reader(*place, seed=case.work.seed, until=until)
+        reader = Reader(*place, seed=case.work.seed, until=math.inf)
         case.book = reader.book
         reading = threading.Thread(target=reader.read, daemon=True)
         reading.start()
@@ -107,9 +118,8 @@ class Client:
             time.sleep(case.cancel_after_s)
             self.insist("POST", f"{self._path(case)}/cancel", case.key)
         case.record = self._await_end(case, until)
-        reader.until = time.monotonic() + _READER_PATIENCE_S
-        reading.join(2 * _READER_PATIENCE_S)
         case.fetched = self.fetch(case)
+        return reader, reading
 
     def _await_end(self, case: Case, until: float) -> dict[str, Any]:
         record: dict[str, Any] = {}

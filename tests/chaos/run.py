@@ -100,14 +100,11 @@ def _load_under_faults(
     places = threading.Semaphore(_AT_ONCE)
     running: list[threading.Thread] = []
 
-    def see_through(case: Case) -> None:
-        with places:
-            client.see_through(case, parts.workspaces)
-
     submitted = 0
     while submitted < len(cases) or injected.count < faults:
         while submitted < len(cases) and submitted * faults <= injected.count * len(cases):
-            running.append(threading.Thread(target=see_through, args=(cases[submitted],)))
+            wanted = (cases[submitted], parts.workspaces, places)
+            running.append(threading.Thread(target=client.see_through, args=wanted))
             running[-1].start()
             submitted += 1
         if injected.count < faults:
@@ -115,6 +112,7 @@ def _load_under_faults(
         time.sleep(random_.uniform(*_PAUSE_S))
     injected.settle()
     parts.restart_quietly()
+    client.calm.set()
     for thread in running:
         thread.join()
     time.sleep(LEASE_S)

@@ -24,14 +24,15 @@ class Scene:
         self.parts = parts
         self.key = prepare(parts)[0]
         self.client = Client(parts.port)
+        self.client.calm.set()
         self.cases: list[Case] = []
         self._threads: list[threading.Thread] = []
 
     def submit(self, work: Work, **more: Any) -> Case:
         case = Case(f"case-{len(self.cases)}", work, self.key, "normal", **more)
         self.cases.append(case)
-        target = self.client.see_through
-        self._threads.append(threading.Thread(target=target, args=(case, self.parts.workspaces)))
+        wanted = (case, self.parts.workspaces, threading.Semaphore())
+        self._threads.append(threading.Thread(target=self.client.see_through, args=wanted))
         self._threads[-1].start()
         return case
 

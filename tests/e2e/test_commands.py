@@ -1,0 +1,141 @@
+"""What a command may ask for, through the running stack."""
+
+import time
+
+from live_stack import Stack, processes_of, wait_for
+
+
+def until(stack: Stack, command: str, *statuses: str) -> dict:
+    def record() -> dict | None:
+        found = stack.admin.get(f"/projects/demo/commands/{command}").data
+        return found if found["status"] in statuses else None
+
+    return wait_for(record)
+
+
+def test_the_same_idempotency_key_is_the_same_command(stack: Stack) -> None:
+    sent = {"command": "echo once >> once"}
+    first = stack.admin.post("/projects/demo/shell", sent, idempotency_key="k1").data["id"]
+    again = stack.admin.post("/projects/demo/shell", sent, idempotency_key="k1").data["id"]
+    other = stack.admin.post("/projects/demo/shell", {"command": "x"}, idempotency_key="k1")
+    assert first == again
+    assert (other.status, other.error["code"]) == (409, "CONFLICT")
+    until(stack, first, "succeeded")
+    assert (stack.workspace("demo") / "once").read_text() == "once\n"
+
+
+def test_the_sixth_command_of_a_key_waits_for_a_place(stack: Stack) -> None:
+    client = stack.key("admin", max_concurrent=5)
+    first = [client.shell("demo", "sleep 60")["id"] for _ in range(5)]
+    for command in first:
+        until(stack, command, "running")
+    sixth = client.shell("demo", "echo sixth")["id"]
+    assert stack.admin.finished("demo", "true")["status"] == "succeeded"  # another key's
+    assert until(stack, sixth, "queued", "running", "succeeded")["status"] == "queued"
+    client.post(f"/projects/demo/commands/{first[0]}/cancel")
+    until(stack, sixth, "succeeded")
+    for command in first[1:]:
+        client.post(f"/projects/demo/commands/{command}/cancel")
+        until(stack, command, "cancelled")
+
+
+def test_a_cancel_ends_the_whole_tree_also_one_that_ignores_term(stack: Stack) -> None:
+    stubborn = "trap '' TERM; (trap '' TERM; while :; do sleep 1; done) & echo up; wait; wait"
+    command = stack.admin.shell("demo", stubborn)["id"]
+    wait_for(lambda: stack.admin.get(f"/projects/demo/commands/{command}/output").body == b"up\n")
+    stack.admin.post(f"/projects/demo/commands/{command}/cancel")
+    record = until(stack, command, "cancelled")
+    assert record["signal"] == "KILL"
+    assert processes_of(command) == []
+    again = stack.admin.post(f"/projects/demo/commands/{command}/cancel")
+    assert (again.status, again.data["status"]) == (200, "cancelled")
+
+
+def test_a_command_that_runs_too_long_is_timed_out(stack: Stack) -> None:
+    record = stack.admin.finished("demo", "echo before; sleep 60", timeout_s=0.5)
+    assert (record["status"], record["reason"]) == ("timed_out", "timeout")
+    assert record["output"]["stdout_bytes"] == 7
+
+
+def test_a_command_that_waits_too_long_never_runs(stack: Stack) -> None:
+    client = stack.key("admin", max_concurrent=1)
+    blocking = client.shell("demo", "sleep 60")["id"]
+    until(stack, blocking, "running")
+    late = client.shell("demo", "touch too-late", queue_timeout_s=0.5)["id"]
+    record = until(stack, late, "failed")
+    assert (record["reason"], record["exit_code"], record["started_at"]) == (
+        "queue_timeout",
+        None,
+        None,
+    )
+    assert not (stack.workspace("demo") / "too-late").exists()
+    client.post(f"/projects/demo/commands/{blocking}/cancel")
+    until(stack, blocking, "cancelled")
+
+
+def test_env_and_stdin_reach_the_command_and_no_record(stack: Stack) -> None:
+    record = stack.admin.finished(
+        "demo", 'printf %s "$TOKEN"; cat', env={"TOKEN": "s3cret"}, stdin="from stdin"
+    )
+    output = stack.admin.get(f"/projects/demo/commands/{record['id']}/output").body
+    assert output == b"s3cretfrom stdin"
+    assert "s3cret" not in str(record)
+    assert "from stdin" not in str(record)
+
+
+def test_git_gets_arguments_and_no_shell(stack: Stack) -> None:
+    answer = stack.admin.post(
+        "/projects/demo/git", {"args": ["rev-parse", "$(touch it-ran)"]}, prefer="wait=50"
+    )
+    assert answer.data["status"] == "failed"
+    assert not (stack.workspace("demo") / "it-ran").exists()
+
+
+def test_claude_that_is_not_installed_is_said_so(stack: Stack) -> None:
+    answer = stack.admin.post("/projects/demo/claude", {"prompt": "hi"}, prefer="wait=50")
+    assert (answer.data["status"], answer.data["reason"]) == ("failed", "program_not_found")
+
+
+def test_claudes_messages_become_events(stack: Stack) -> None:
+    stack.admin.post("/projects", {"id": "agents"})
+    programs = stack.workspace("agents") / ".local" / "bin"
+    programs.mkdir(parents=True)
+    claude = programs / "claude"
+    claude.write_text(
+        "#!/bin/sh\nread prompt\n"
+        """printf '{"type": "system", "args": "%s"}\\n' "$*"\n"""
+        """printf '{"type": "result", "prompt": "%s"}\\n' "$prompt"\n"""
+    )
+    claude.chmod(0o755)
+    command = stack.admin.post("/projects/agents/claude", {"prompt": "say hi"}).data["id"]
+    with stack.admin.events("agents", command) as stream:
+        events = stream.read_to_end()
+    messages = [e.data["message"] for e in events if e.type == "claude.message"]
+    assert [message["type"] for message in messages] == ["system", "result"]
+    assert messages[1]["prompt"] == "say hi"
+    assert "say hi" not in messages[0]["args"]
+
+
+def test_high_priority_goes_before_what_waits_longer(stack: Stack) -> None:
+    client = stack.key("admin", max_concurrent=1)
+    blocking = client.shell("demo", "sleep 60")["id"]
+    until(stack, blocking, "running")
+    ids = {
+        priority: client.shell("demo", f"echo {priority} >> order", priority=priority)["id"]
+        for priority in ("low", "normal", "high")
+    }
+    depth = {each["priority"]: each["waiting"] for each in client.get("/queue").data}
+    assert all(depth[priority] >= 1 for priority in ids)
+    client.post(f"/projects/demo/commands/{blocking}/cancel")
+    for command in ids.values():
+        until(stack, command, "succeeded")
+    assert (stack.workspace("demo") / "order").read_text().split() == ["high", "normal", "low"]
+
+
+def test_a_wait_that_is_too_short_answers_202(stack: Stack) -> None:
+    began = time.monotonic()
+    answer = stack.admin.post("/projects/demo/shell", {"command": "sleep 30"}, prefer="wait=1")
+    assert answer.status == 202
+    assert time.monotonic() - began < 25
+    stack.admin.post(f"/projects/demo/commands/{answer.data['id']}/cancel")
+    until(stack, answer.data["id"], "cancelled")
