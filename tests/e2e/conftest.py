@@ -32,7 +32,8 @@ def project(stack: Stack, api: Http) -> Iterator[str]:
     assert api.post("/projects", {"id": name}).status == 201
     yield name
     for status in ("queued", "running"):
-        for command in api.get(f"/projects/{name}/commands?status={status}").data:
+        listed = api.get(f"/projects/{name}/commands?status={status}")
+        for command in listed.data if listed.status == 200 else ():
             api.post(f"/projects/{name}/commands/{command['id']}/cancel")
             with api.events(name, command["id"]) as reader:
                 reader.read()

@@ -1,163 +1,344 @@
-"""Bad input, through the running stack: the right code in the envelope, and nothing was run."""
+"""What is refused: by the right code, in the envelope, and with nothing run."""
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from http_client import Answer, Http
 from live_stack import Stack
+from rdev.domain.keys import new_secret
+from rdev.http.envelope import STATUS
 
-SHELL = "/projects/demo/shell"
+ASKED_ID = "req-of-the-test"
 TOUCH = {"command": "touch it-ran"}
+THREE_MB = 3 * 1024 * 1024
 
 
-def refused(answer, status: int, code: str) -> dict:
-    assert (answer.status, answer.error["code"]) == (status, code), answer.body
+@pytest.fixture
+def shell(stack: Stack, api: Http, project: str) -> Iterator[str]:
+    """The path that would run a command; afterwards nothing has run and nothing is left."""
+    yield f"/projects/{project}/shell"
+    assert list(stack.workspace(project).iterdir()) == []
+    assert api.get(f"/projects/{project}/commands").data == []
+    assert stack.commands_left(project) == []
+
+
+def refused(answer: Answer, code: str, status: int | None = None) -> Any:
+    """The error of an answer that wears the envelope as it should."""
+    assert answer.status == (status or STATUS[code]), answer.body
+    assert answer.headers["Content-Type"] == "application/json"
+    assert set(answer.json) == {"error", "meta"}
+    assert answer.error["code"] == code
     assert answer.error["message"]
     assert answer.json["meta"]["request_id"] == answer.headers["X-Request-ID"]
     assert answer.json["meta"]["timestamp"].endswith("Z")
     return answer.error
 
 
-@pytest.fixture(autouse=True)
-def _nothing_ran(stack: Stack):
-    yield
-    assert not (stack.workspace("demo") / "it-ran").exists()
+def post(client: Http, path: str, body: Any, **headers: str) -> Answer:
+    answer = client.post(path, body, x_request_id=ASKED_ID, **headers)
+    assert answer.headers["X-Request-ID"] == ASKED_ID
+    return answer
 
 
-@pytest.mark.parametrize("secret", ["", "x", "rdev_short", "rdev_" + "0" * 38, "é"])
-def test_a_wrong_key_is_unauthorized_in_the_same_words(stack: Stack, secret: str) -> None:
-    none = stack.admin.request("GET", "/projects", headers={"X-API-Key": ""})
-    wrong = stack.admin.request(
-        "POST",
-        SHELL,
-        json.dumps(TOUCH).encode(),
-        {"X-API-Key": secret.encode("latin-1").decode("latin-1")},
-    )
-    said = refused(wrong, 401, "UNAUTHORIZED")
-    assert said == refused(none, 401, "UNAUTHORIZED")
+def fields(error: Any) -> set[str]:
+    return {detail["field"] for detail in error["details"]}
 
 
-def test_a_revoked_key_is_refused_at_the_next_request(stack: Stack) -> None:
-    client = stack.key("projects:execute")
-    assert client.finished("demo", "true")["status"] == "succeeded"
+# --- who is asking -------------------------------------------------------------------------------
+
+
+def test_every_wrong_key_gets_the_same_words(stack: Stack, shell: str) -> None:
+    revoked = stack.key()
+    assert stack.admin.delete(f"/keys/{revoked.key_id}").status == 200
+    wrong = [None, "", "nonsense", new_secret(), new_secret()[:-1] + "!", revoked.secret, "ключ"]
+    clients = [Http(stack.port, key and key.encode().decode("latin-1")) for key in wrong]
+    errors = [refused(post(client, shell, TOUCH), "UNAUTHORIZED") for client in clients]
+    assert all(error == errors[0] for error in errors)
+
+
+@pytest.mark.parametrize("value", ["Bearer", "Bearer x", "Basic cmRldjpyZGV2", "rdev_x", ""])
+def test_other_authorization_is_refused(stack: Stack, shell: str, value: str) -> None:
+    answer = post(Http(stack.port), shell, TOUCH, authorization=value)
+    refused(answer, "UNAUTHORIZED")
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_a_bearer_token_is_a_key(stack: Stack, api: Http) -> None:
+    answer = Http(stack.port).get("/projects", authorization=f"Bearer {api.secret}")
+    assert answer.status == 200
+
+
+def test_a_key_is_refused_at_the_next_request_after_its_revocation(stack: Stack) -> None:
+    client = stack.key()
+    for _ in range(3):
+        assert client.get("/projects").status == 200
     assert stack.admin.delete(f"/keys/{client.key_id}").status == 200
-    refused(client.post(SHELL, TOUCH), 401, "UNAUTHORIZED")
+    refused(client.get("/projects"), "UNAUTHORIZED")
 
 
-def test_a_missing_scope_is_forbidden(stack: Stack) -> None:
-    reader = stack.key("projects:read")
-    refused(reader.post(SHELL, TOUCH), 403, "FORBIDDEN")
-    refused(reader.get("/keys"), 403, "FORBIDDEN")
-    refused(reader.post("/projects", {"id": "new"}), 403, "FORBIDDEN")
-
-
-def test_a_key_bound_to_other_projects_sees_nothing_here(stack: Stack) -> None:
-    bound = stack.key("projects:read", "projects:execute", projects=["other"])
-    refused(bound.post(SHELL, TOUCH), 404, "NOT_FOUND")
-    refused(bound.get("/projects/demo"), 404, "NOT_FOUND")
-    refused(bound.get("/projects/demo/events"), 404, "NOT_FOUND")
-    assert bound.get("/projects").data == []
+def test_a_key_past_its_expiry_is_refused(stack: Stack, shell: str) -> None:
+    client = stack.key("admin", expires_at="2020-01-01T00:00:00Z")
+    refused(post(client, shell, TOUCH), "UNAUTHORIZED")
 
 
 @pytest.mark.parametrize(
-    ("fields", "field"),
+    ("method", "path", "scope"),
+    [
+        ("POST", "/projects/{}/shell", "projects:execute"),
+        ("POST", "/projects/{}/git", "projects:execute"),
+        ("POST", "/projects/{}/claude", "projects:execute"),
+        ("POST", "/projects/{}/commands/cmd-1/cancel", "projects:execute"),
+        ("GET", "/projects", "projects:read"),
+        ("GET", "/projects/{}", "projects:read"),
+        ("GET", "/projects/{}/events", "projects:read"),
+        ("GET", "/projects/{}/commands", "projects:read"),
+        ("GET", "/projects/{}/commands/cmd-1/output", "projects:read"),
+        ("GET", "/queue", "projects:read"),
+        ("POST", "/projects", "projects:write"),
+        ("DELETE", "/projects/{}", "projects:write"),
+        ("GET", "/keys", "keys:admin"),
+        ("POST", "/keys", "keys:admin"),
+        ("DELETE", "/keys/key-1", "keys:admin"),
+    ],
+)
+def test_a_missing_scope_is_forbidden(
+    stack: Stack, shell: str, project: str, method: str, path: str, scope: str
+) -> None:
+    every = {"projects:read", "projects:write", "projects:execute", "keys:admin", "audit:read"}
+    client = stack.key(*sorted(every - {scope}))
+    json_body = {"Content-Type": "application/json"}
+    answer = client.request(method, path.format(project), b"{}", json_body)
+    assert scope in refused(answer, "FORBIDDEN")["message"]
+
+
+def test_a_key_does_not_see_projects_that_it_is_not_bound_to(
+    stack: Stack, shell: str, project: str
+) -> None:
+    client = stack.key("admin", projects=["elsewhere-*"])
+    paths = ["", "/events", "/commands", "/commands/cmd-1", "/commands/cmd-1/output"]
+    for path in paths:
+        refused(client.get(f"/projects/{project}{path}"), "NOT_FOUND")
+    hidden = refused(post(client, shell, TOUCH), "NOT_FOUND")
+    unknown = refused(post(client, "/projects/elsewhere-1/shell", TOUCH), "NOT_FOUND")
+    assert hidden["message"].replace(project, "elsewhere-1") == unknown["message"]
+    refused(client.post(f"/projects/{project}/commands/cmd-1/cancel"), "NOT_FOUND")
+    refused(client.delete(f"/projects/{project}"), "NOT_FOUND")
+    assert client.get("/projects").data == []
+
+
+# --- what is asked -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
     [
         ({}, "command"),
         ({"command": 7}, "command"),
+        ({"command": None}, "command"),
+        ({"command": ["touch", "it-ran"]}, "command"),
+        ({"command": ""}, "command"),
         ({"command": "touch it-ran\0"}, "command"),
-        ({**TOUCH, "colour": "red"}, "colour"),
-        ({**TOUCH, "cwd": "../.."}, "cwd"),
-        ({**TOUCH, "cwd": "/"}, "cwd"),
-        ({**TOUCH, "env": {"LINENO": "1"}}, "env"),
+        ({"command": "x" * 200_000}, "command"),
+        ({**TOUCH, "comand": "x"}, "comand"),
+        ({**TOUCH, "args": ["x"]}, "args"),
+        ({**TOUCH, "timeout_s": "5"}, "timeout_s"),
+        ({**TOUCH, "timeout_s": 0}, "timeout_s"),
         ({**TOUCH, "timeout_s": -1}, "timeout_s"),
+        ({**TOUCH, "timeout_s": True}, "timeout_s"),
         ({**TOUCH, "priority": "urgent"}, "priority"),
+        ({**TOUCH, "env": {"A": 1}}, "env.A"),
+        ({**TOUCH, "env": {"A=B": "x"}}, "env"),
+        ({**TOUCH, "env": {"A": "x\0y"}}, "env"),
+        ({**TOUCH, "env": {"RDEV_COMMAND_ID": "x"}}, "env"),
+        ({**TOUCH, "env": {"LINENO": "1"}}, "env"),
+        ({**TOUCH, "cwd": ".."}, "cwd"),
+        ({**TOUCH, "cwd": "../.."}, "cwd"),
+        ({**TOUCH, "cwd": "a/../../b"}, "cwd"),
+        ({**TOUCH, "cwd": "/etc"}, "cwd"),
+        ({**TOUCH, "cwd": "a\0b"}, "cwd"),
+        ({**TOUCH, "limits": {"disk_mb": 1}}, "limits.disk_mb"),
+        ({**TOUCH, "labels": {"a": 1}}, "labels.a"),
     ],
 )
-def test_a_field_that_is_wrong_is_named(stack: Stack, fields: dict, field: str) -> None:
-    error = refused(stack.admin.post(SHELL, fields), 400, "BAD_REQUEST")
-    assert field in [detail["field"] for detail in error["details"]]
+def test_a_wrong_field_is_named(api: Http, shell: str, body: Any, field: str) -> None:
+    assert fields(refused(post(api, shell, body), "BAD_REQUEST")) == {field}
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b"null", b'"x"', b"\xff", b'{"command": "a', b""])
-def test_what_is_no_json_object_is_refused(stack: Stack, body: bytes) -> None:
-    answer = stack.admin.request("POST", SHELL, body, {"Content-Type": "application/json"})
-    refused(answer, 400, "BAD_REQUEST")
+def test_every_wrong_field_is_named_at_once(api: Http, shell: str) -> None:
+    error = refused(post(api, shell, {"command": 1, "cwd": "..", "more": 1}), "BAD_REQUEST")
+    assert fields(error) == {"command", "cwd", "more"}
 
 
-def test_a_form_is_unsupported(stack: Stack) -> None:
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    refused(
-        stack.admin.request("POST", SHELL, b"command=touch+it-ran", form),
-        415,
-        "UNSUPPORTED_MEDIA_TYPE",
-    )
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"nonsense", b"[]", b'"text"', b"null", b'{"command": "touch it-ran"', b"\xff\xfe"],
+)
+def test_what_is_no_json_object_is_refused(api: Http, shell: str, body: bytes) -> None:
+    headers = {"Content-Type": "application/json", "X-Request-ID": ASKED_ID}
+    answer = api.request("POST", shell, body, headers)
+    refused(answer, "BAD_REQUEST")
+    assert answer.headers["X-Request-ID"] == ASKED_ID
 
 
-@pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_of_3_mb_is_too_large(stack: Stack, chunked: bool) -> None:
-    body = json.dumps({**TOUCH, "stdin": "x" * 3_000_000}).encode()
-    sent = iter([body[:1_000_000], body[1_000_000:]]) if chunked else body
-    answer = stack.admin.request("POST", SHELL, sent, {"Content-Type": "application/json"})
-    refused(answer, 413, "PAYLOAD_TOO_LARGE")
+@pytest.mark.parametrize("mimetype", ["text/plain", "application/x-www-form-urlencoded", "x"])
+def test_another_content_type_is_refused(api: Http, shell: str, mimetype: str) -> None:
+    body = json.dumps(TOUCH).encode()
+    answer = api.request("POST", shell, body, {"Content-Type": mimetype})
+    assert "application/json" in refused(answer, "UNSUPPORTED_MEDIA_TYPE")["message"]
 
 
-def test_a_cwd_that_leaves_through_a_symlink_runs_nothing(stack: Stack) -> None:
-    (stack.workspace("demo") / "way-out").symlink_to("/tmp")
-    record = stack.admin.finished("demo", "touch it-ran; touch /tmp/it-ran", cwd="way-out")
+def test_a_body_of_three_megabytes_is_refused(api: Http, shell: str) -> None:
+    body = json.dumps({**TOUCH, "stdin": "x" * THREE_MB}).encode()
+    headers = {"Content-Type": "application/json", "X-Request-ID": ASKED_ID}
+    pieces = (body[at : at + 65536] for at in range(0, len(body), 65536))
+    for given in (body, pieces):
+        answer = api.request("POST", shell, given, headers)
+        refused(answer, "PAYLOAD_TOO_LARGE")
+        assert answer.headers["X-Request-ID"] == ASKED_ID
+
+
+def test_a_body_sent_in_chunks_is_taken(api: Http, project: str) -> None:
+    pieces = iter([b'{"command": ', b'"exit 3"}'])
+    headers = {"Content-Type": "application/json", "Prefer": "wait=30"}
+    answer = api.request("POST", f"/projects/{project}/shell", pieces, headers)
+    assert (answer.status, answer.data["exit_code"]) == (200, 3)
+
+
+@pytest.mark.parametrize("key", ["", "ü", "x" * 256])
+def test_a_wrong_idempotency_key_is_refused(api: Http, shell: str, key: str) -> None:
+    answer = post(api, shell, TOUCH, idempotency_key=key.encode().decode("latin-1"))
+    assert fields(refused(answer, "BAD_REQUEST")) == {"Idempotency-Key"}
+
+
+@pytest.mark.parametrize("asked", ["", "ü", "a\tb", "x" * 129])
+def test_a_request_id_that_cannot_be_shown_is_replaced(api: Http, asked: str) -> None:
+    answer = api.get("/projects", x_request_id=asked.encode().decode("latin-1"))
+    assert answer.headers["X-Request-ID"].startswith("req-")
+    assert answer.json["meta"]["request_id"] == answer.headers["X-Request-ID"]
+
+
+def test_a_cwd_through_a_symlink_leads_nowhere(stack: Stack, api: Http, project: str) -> None:
+    """The symlink can change until the start, so the command is accepted, and then not run."""
+    (stack.workspace(project) / "way-out").symlink_to("/tmp")
+    record = api.finished(project, "touch it-ran", cwd="way-out")
     assert (record["status"], record["reason"]) == ("failed", "cwd_outside_workspace")
-    assert record["exit_code"] is None
-    assert record["started_at"] is None
+    assert (record["exit_code"], record["started_at"]) == (None, None)
+    assert record["output"]["stdout_bytes"] == record["output"]["stderr_bytes"] == 0
+    record = api.finished(project, "touch it-ran", cwd="nowhere")
+    assert (record["status"], record["reason"]) == ("failed", "cwd_not_found")
+    (stack.workspace(project) / "inside").mkdir()
+    (stack.workspace(project) / "way-in").symlink_to("inside")
+    assert api.finished(project, "touch it-ran", cwd="way-in")["status"] == "succeeded"
+    found = stack.workspace(project).rglob("it-ran")
+    assert [path.parent.name for path in found] == ["inside"]
 
 
-@pytest.mark.parametrize("name", ["../etc", "a/b", "A", "", "a" * 64])
-def test_a_project_of_an_impossible_name_is_refused(stack: Stack, name: str) -> None:
-    error = refused(stack.admin.post("/projects", {"id": name}), 400, "BAD_REQUEST")
-    assert error["details"][0]["field"] == "id"
+# --- where it is asked ---------------------------------------------------------------------------
 
 
-def test_what_does_not_exist_is_not_found(stack: Stack) -> None:
-    for path in (
-        "/nothing",
-        "/projects/none",
-        "/projects/none/commands",
-        "/projects/demo/commands/cmd-1",
-        "/projects/demo/events?stream_id=cmd-1",
-        "/projects/..%2fetc",
-        "/projects/demo/nothing",
-        "/keys/key-1",
-    ):
-        refused(stack.admin.get(path), 404, "NOT_FOUND")
-    refused(stack.admin.post("/projects/none/shell", TOUCH), 404, "NOT_FOUND")
+@pytest.mark.parametrize("name", ["nowhere", "..%2Fetc", "../etc", "%2e%2e/etc", "%00", "a b"])
+def test_what_is_no_project_is_not_found(api: Http, name: str) -> None:
+    path = name.replace(" ", "%20")
+    refused(post(api, f"/projects/{path}/shell", TOUCH), "NOT_FOUND")
+    refused(api.get(f"/projects/{path}/events"), "NOT_FOUND")
+    refused(api.get(f"/projects/{path}/commands"), "NOT_FOUND")
 
 
-def test_a_wrong_method_says_which_are_right(stack: Stack) -> None:
-    answer = stack.admin.request("PUT", SHELL)
-    refused(answer, 405, "METHOD_NOT_ALLOWED")
-    assert "POST" in answer.headers["Allow"]
-    refused(stack.admin.post("/health"), 405, "METHOD_NOT_ALLOWED")
+@pytest.mark.parametrize("name", ["../etc", "..", "", "a/b", "A", "-a", "a-", "a" * 64, "a\0", "é"])
+def test_what_is_no_name_makes_no_project(stack: Stack, api: Http, name: str) -> None:
+    before = sorted(stack.home.rglob("workspaces/*"))
+    error = refused(post(api, "/projects", {"id": name}), "BAD_REQUEST")
+    assert fields(error) == {"id"}
+    assert sorted(stack.home.rglob("workspaces/*")) == before
 
 
-def test_ids_and_ranges_that_make_no_sense_are_refused(stack: Stack) -> None:
-    command = stack.admin.finished("demo", "echo hi")["id"]
-    events = f"/projects/demo/events?stream_id={command}"
-    error = refused(stack.admin.get(events + "&after=abc"), 400, "BAD_REQUEST")
-    assert error["details"][0]["field"] == "after"
-    error = refused(stack.admin.get(events, last_event_id="x"), 400, "BAD_REQUEST")
-    assert error["details"][0]["field"] == "Last-Event-ID"
-    output = f"/projects/demo/commands/{command}/output"
-    beyond = stack.admin.get(output, range="bytes=100-")
-    assert (beyond.status, beyond.headers["Content-Range"]) == (416, "bytes */3")
-    part = stack.admin.get(output, range="bytes=1-1")
-    assert (part.status, part.body) == (206, b"i")
+@pytest.mark.parametrize("url", ["ext::sh -c touch% /tmp/x", "-oProxyCommand=x", "/etc", "a b"])
+def test_what_is_no_address_is_not_cloned(api: Http, url: str) -> None:
+    error = refused(post(api, "/projects", {"id": "cloned", "git_url": url}), "BAD_REQUEST")
+    assert fields(error) == {"git_url"}
+    refused(api.get("/projects/cloned"), "NOT_FOUND")
 
 
-def test_a_callers_request_id_comes_back(stack: Stack) -> None:
-    answer = stack.admin.get("/projects", x_request_id="my-id-1")
-    assert answer.headers["X-Request-ID"] == answer.json["meta"]["request_id"] == "my-id-1"
-    for odd in ("x" * 200, "a\tb"):
-        assert stack.admin.get("/projects", x_request_id=odd).headers["X-Request-ID"] != odd
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/projects/demo/shell", "POST"),
+        ("PUT", "/keys", "GET, HEAD, POST"),
+        ("PATCH", "/projects", "GET, HEAD, POST"),
+        ("POST", "/projects/demo/events", "GET, HEAD"),
+        ("POST", "/health", "GET, HEAD"),
+        ("DELETE", "/projects/demo/commands/cmd-1", "GET, HEAD"),
+    ],
+)
+def test_a_wrong_method_says_which_are_right(
+    api: Http, method: str, path: str, allowed: str
+) -> None:
+    answer = api.request(method, path, b"{}", {"Content-Type": "application/json"})
+    refused(answer, "METHOD_NOT_ALLOWED")
+    right = set(answer.headers["Allow"].split(", ")) - {"OPTIONS"}
+    assert right == set(allowed.split(", "))
 
 
-def test_a_key_cannot_make_one_that_may_more(stack: Stack) -> None:
-    maker = stack.key("keys:admin", projects=["demo"])
-    refused(maker.post("/keys", {"name": "n", "scopes": ["admin"]}), 403, "FORBIDDEN")
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/projects/demo/nowhere", "/keys/a/b", "//keys", "/projects/demo/events/x"]
+)
+def test_an_unknown_path_is_not_found(api: Http, path: str) -> None:
+    refused(api.get(path), "NOT_FOUND")
+
+
+@pytest.mark.parametrize("value", ["abc", "-1", "1-", "1-2-3", "1.5", "9" * 30])
+def test_an_id_that_is_none_is_refused(api: Http, project: str, value: str) -> None:
+    command_id = api.finished(project, "echo hi")["id"]
+    for path in (f"/projects/{project}/events", f"/projects/{project}/events?stream_id={command_id}"):
+        answer = api.get(path, last_event_id=value)
+        assert fields(refused(answer, "BAD_REQUEST")) == {"Last-Event-ID"}
+        more = "&" if "?" in path else "?"
+        answer = api.get(f"{path}{more}after={value}")
+        assert fields(refused(answer, "BAD_REQUEST")) == {"after"}
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("commands?limit=0", "limit"),
+        ("commands?limit=x", "limit"),
+        ("commands?status=done", "status"),
+        ("commands?nope=1", "nope"),
+        ("commands?limit=1&limit=2", "limit"),
+        ("commands?since=yesterday", "since"),
+        ("events?nope=1", "nope"),
+    ],
+)
+def test_a_wrong_query_parameter_is_named(api: Http, query: str, field: str) -> None:
+    error = refused(api.get(f"/projects/demo/{query}"), "BAD_REQUEST")
+    assert fields(error) == {field}
+
+
+def test_a_range_is_taken_or_refused(api: Http, project: str) -> None:
+    command_id = api.finished(project, "printf 0123456789")["id"]
+    path = f"/projects/{project}/commands/{command_id}/output?stream=stdout"
+    for asked, status, body in [
+        ("bytes=2-4", 206, b"234"),
+        ("bytes=7-", 206, b"789"),
+        ("bytes=-2", 206, b"89"),
+        ("bytes=5-100", 206, b"56789"),
+    ]:
+        answer = api.get(path, range=asked)
+        assert (answer.status, answer.body) == (status, body), asked
+    answer = api.get(path, range="bytes=10-")
+    assert refused(answer, "BAD_REQUEST", 416)
+    assert answer.headers["Content-Range"] == "bytes */10"
+    refused(api.get(f"{path}x"), "BAD_REQUEST")
+
+
+def test_an_unknown_command_is_not_found(api: Http, project: str) -> None:
+    for end in ("", "/output"):
+        refused(api.get(f"/projects/{project}/commands/cmd-1{end}"), "NOT_FOUND")
+    refused(api.get(f"/projects/{project}/events?stream_id=cmd-1"), "NOT_FOUND")
+    refused(api.post(f"/projects/{project}/commands/cmd-1/cancel"), "NOT_FOUND")
+    other = api.finished("demo", "true")["id"]
+    refused(api.get(f"/projects/{project}/commands/{other}"), "NOT_FOUND")
+    refused(api.get(f"/projects/{project}/events?stream_id={other}"), "NOT_FOUND")

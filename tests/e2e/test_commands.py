@@ -139,3 +139,46 @@ def test_a_wait_that_is_too_short_answers_202(stack: Stack) -> None:
     assert time.monotonic() - began < 25
     stack.admin.post(f"/projects/demo/commands/{answer.data['id']}/cancel")
     until(stack, answer.data["id"], "cancelled")
+
+
+def test_a_wait_that_is_long_enough_answers_200(stack: Stack) -> None:
+    answer = stack.admin.post("/projects/demo/shell", {"command": "exit 9"}, prefer="wait=50")
+    assert (answer.status, answer.data["status"], answer.data["exit_code"]) == (200, "failed", 9)
+    assert answer.headers["Preference-Applied"] == "wait=50"
+    assert answer.headers["Location"] == answer.data["links"]["self"]
+
+
+def test_a_queued_command_is_cancelled_at_once_and_never_runs(stack: Stack) -> None:
+    client = stack.key("admin", max_concurrent=1)
+    blocking = client.shell("demo", "sleep 60")["id"]
+    until(stack, blocking, "running")
+    waiting = client.shell("demo", "touch cancelled-but-ran")["id"]
+    cancelled = client.post(f"/projects/demo/commands/{waiting}/cancel")
+    assert (cancelled.status, cancelled.data["status"]) == (200, "cancelled")
+    assert (cancelled.data["exit_code"], cancelled.data["started_at"]) == (None, None)
+    with client.events("demo", waiting) as stream:
+        types = [event.type for event in stream.read_to_end()]
+    assert types == ["command.queued", "command.finished"]
+    client.post(f"/projects/demo/commands/{blocking}/cancel")
+    until(stack, blocking, "cancelled")
+    assert not (stack.workspace("demo") / "cancelled-but-ran").exists()
+
+
+def test_what_a_command_leaves_behind_does_not_outlive_it(stack: Stack) -> None:
+    """Also what called setsid, ignores TERM and holds stdout open."""
+    stray = "trap '' TERM HUP; while :; do sleep 1; done"
+    record = stack.admin.finished("demo", f'setsid sh -c "{stray}" & sleep 0.1; exit 4')
+    assert (record["status"], record["exit_code"]) == ("failed", 4)
+    assert processes_of(record["id"]) == []
+
+
+def test_a_signal_is_told_as_a_shell_tells_it(stack: Stack) -> None:
+    record = stack.admin.finished("demo", "kill -9 $$")
+    assert (record["status"], record["exit_code"]) == ("failed", 137)
+    assert record["signal"] is None  # rdev sent none
+
+
+def test_the_environment_is_built_from_nothing(stack: Stack) -> None:
+    record = stack.admin.finished("demo", "env")
+    names = {line.split(b"=")[0] for line in stack.admin.output("demo", record["id"]).splitlines()}
+    assert names <= {b"PATH", b"HOME", b"LANG", b"RDEV_COMMAND_ID", b"PWD", b"SHLVL", b"_"}

@@ -58,6 +58,8 @@ def _takes(method: str) -> bool:
 def _begin() -> None:
     g.began = time.perf_counter()
     envelope.request_id()
+    if "\0" in request.path:  # in no id, and Postgres takes it in no parameter
+        raise NotFound("There is nothing at a path with a NUL character.")
 
 
 def _conclude(response: Response) -> Response:

@@ -8,6 +8,7 @@ from werkzeug.datastructures import Range
 from rdev.domain.commands import Command
 from rdev.domain.events import Entry, render
 from rdev.errors import InvalidRequest
+from rdev.http import envelope
 from rdev.services.events import Events
 
 _NDJSON = "application/x-ndjson"
@@ -50,7 +51,11 @@ def _wanted(asked: Range | None, size: int) -> tuple[int, int] | None:
 
 def _refused(size: int) -> Response:
     """416 with the size (RFC 9110, section 15.5.17)."""
-    return Response(status=416, headers={"Content-Range": f"bytes */{size}"})
+    message = f"must begin before the end: there are {size} bytes now"
+    response = envelope.error(InvalidRequest.field("Range", message))
+    response.status_code = 416
+    response.headers["Content-Range"] = f"bytes */{size}"
+    return response
 
 
 def _lines(entries: Iterable[Entry], command: Command, stream: str) -> Iterator[bytes]:
