@@ -104,6 +104,15 @@ def processes_of(*command_ids: str) -> list[int]:
     ]
 
 
+def kill_commands_of(home: Path) -> None:
+    """End what still runs in a workspace below this folder."""
+    for pid, environment in _environments():
+        place = environment.get(b"HOME", b"").decode(errors="replace")
+        if b"RDEV_COMMAND_ID" in environment and place.startswith(f"{home}/"):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
 @contextmanager
 def running_stack(**settings: object) -> Iterator[Stack]:
     """`rdev up` in a new folder; `settings` as in rdev.config, each in its environment."""
@@ -163,11 +172,7 @@ def _end(process: "subprocess.Popen[bytes]", home: Path) -> None:
     for each in recorded:
         if each.alive:
             each.signal(signal.SIGKILL)
-    for pid, environment in _environments():
-        place = environment.get(b"HOME", b"").decode(errors="replace")
-        if b"RDEV_COMMAND_ID" in environment and place.startswith(f"{home}/"):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    kill_commands_of(home)
 
 
 def _environments() -> Iterator[tuple[int, dict[bytes, bytes]]]:

@@ -292,7 +292,10 @@ def test_an_unknown_path_is_not_found(api: Http, path: str) -> None:
 @pytest.mark.parametrize("value", ["abc", "-1", "1-", "1-2-3", "1.5", "9" * 30])
 def test_an_id_that_is_none_is_refused(api: Http, project: str, value: str) -> None:
     command_id = api.finished(project, "echo hi")["id"]
-    for path in (f"/projects/{project}/events", f"/projects/{project}/events?stream_id={command_id}"):
+    for path in (
+        f"/projects/{project}/events",
+        f"/projects/{project}/events?stream_id={command_id}",
+    ):
         answer = api.get(path, last_event_id=value)
         assert fields(refused(answer, "BAD_REQUEST")) == {"Last-Event-ID"}
         more = "&" if "?" in path else "?"

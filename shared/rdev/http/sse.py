@@ -6,6 +6,7 @@ that are no line ends to a browser; here data is one line of ASCII JSON.
 
 import logging
 import random
+import signal
 import socket
 import struct
 import threading
@@ -113,8 +114,8 @@ def stop_streams() -> None:
 
 
 def end_streams_when(done: Callable[[], bool]) -> None:
-    """End every open stream soon after `done()` is true. In gunicorn's `post_worker_init`:
-    `end_streams_when(lambda: not worker.alive)`."""
+    """End every open stream soon after `done()` is true, instead of with the gunicorn worker that
+    is found. In gunicorn's `post_worker_init`: `end_streams_when(lambda: not worker.alive)`."""
     _open.done = done
 
 
@@ -124,7 +125,7 @@ class _OpenStreams:
 
     def __init__(self) -> None:
         self.stopping = False
-        self.done: Callable[[], bool] = lambda: False
+        self.done: Callable[[], bool] = _worker_is_ending
         self._readers: set[EventsReader] = set()
         self._watched = False
 
@@ -154,6 +155,13 @@ def _calm(record: logging.LogRecord) -> bool:
         record.args = record.exc_info = None
         record.levelno, record.levelname = logging.INFO, "INFO"
     return True
+
+
+def _worker_is_ending() -> bool:
+    """Whether the gunicorn worker that serves us was told to end. functions-framework has no hook
+    for it, but what handles SIGTERM here is a method of that worker."""
+    worker = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return getattr(worker, "alive", True) is False
 
 
 _open = _OpenStreams()

@@ -1,0 +1,278 @@
+"""Each function alone, as functions-framework serves it: a process of its own, real stores."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+import pytest
+
+from http_client import Answer, Http
+from live_stack import ENOUGH_S, free_port, kill_commands_of, processes_of, wait_for
+from rdev.adapters.postgres.database import Database
+from rdev.config import SOURCE_ROOT
+from rdev.services.keys import Keys
+
+PEPPER = "p" * 32
+NO_DATABASE = "postgresql://nobody@127.0.0.1:9/none"
+NOUNS = ("keys", "projects", "exec", "events", "system", "runner")
+
+# What an admin gets at a path, by the function that serves it.
+PATHS = {
+    "keys": {("GET", "/keys"): 200, ("GET", "/keys/key-1"): 404, ("PUT", "/keys"): 405},
+    "projects": {
+        ("GET", "/projects"): 200,
+        ("GET", "/projects/none"): 404,
+        ("PUT", "/projects/none"): 405,
+    },
+    "exec": {
+        ("GET", "/queue"): 200,
+        ("POST", "/projects/none/shell"): 404,
+        ("POST", "/projects/none/git"): 404,
+        ("POST", "/projects/none/claude"): 404,
+        ("GET", "/projects/none/commands"): 404,
+        ("GET", "/projects/none/shell"): 405,
+    },
+    "events": {("GET", "/projects/none/events"): 404, ("PUT", "/projects/none/events"): 405},
+    "system": {("GET", "/health"): 200, ("GET", "/ready"): 200, ("GET", "/metrics"): 200},
+    "runner": {("GET", "/"): 405},
+}
+BODIES = {"git": {"args": ["status"]}, "claude": {"prompt": "hi"}}
+NOTHING_HERE = "There is nothing at"
+
+Start = Callable[..., "Function"]
+
+
+class Function:
+    """A running function, and a client that holds the admin's key."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", http: Http, log: Path) -> None:
+        self.process = process
+        self.http = http
+        self.log = log
+
+    def answers(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return bool(self.http.get("/no-such-path").status)
+        except OSError:
+            return False
+
+
+@pytest.fixture
+def admin_key(database_url: str) -> str:
+    database = Database(database_url, pool_size=1, timeout_s=10)
+    try:
+        keys = Keys(database.transaction, pepper=PEPPER, now=lambda: datetime.now(UTC))
+        secret = keys.create_first()
+        assert secret
+        return secret
+    finally:
+        database.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path, database_url: str, redis_url: str, admin_key: str) -> Iterator[Start]:
+    """Starts functions by their nouns; ends them all when the test is over."""
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "THREADS": "8",
+        "RDEV_DATABASE_URL": database_url,
+        "RDEV_REDIS_URL": redis_url,
+        "RDEV_PEPPER": PEPPER,
+        "RDEV_WORKSPACES_DIR": str(tmp_path / "workspaces"),
+        "RDEV_COMMANDS_DIR": str(tmp_path / "commands"),
+    }
+    if "PYTHONPATH" in os.environ:
+        env["PYTHONPATH"] = os.environ["PYTHONPATH"]
+    with ExitStack() as running:
+        running.callback(kill_commands_of, tmp_path)
+
+        def started(noun: str, **settings: object) -> Function:
+            more = {f"RDEV_{name.upper()}": str(value) for name, value in settings.items()}
+            return running.enter_context(serving(noun, env | more, tmp_path, admin_key))
+
+        yield started
+
+
+@contextmanager
+def serving(noun: str, env: dict[str, str], folder: Path, key: str) -> Iterator[Function]:
+    port, log = free_port(), folder / f"{noun}.log"
+    framework = str(Path(sys.executable).with_name("functions-framework"))
+    source = ["--source", f"functions/{noun}/main.py", "--target", noun]
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [framework, *source, "--host", "127.0.0.1", "--port", str(port)],
+            env=env,
+            cwd=SOURCE_ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    try:
+        function = Function(process, Http(port, key), log)
+        wait_for(function.answers)
+        yield function
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(ENOUGH_S)
+
+
+def is_not_here(answer: Answer, request_id: str) -> bool:
+    """Whether this is the 404 of a path that the function does not serve, in the envelope."""
+    assert answer.headers["X-Request-ID"] == request_id
+    if answer.status != 404:
+        return False
+    assert set(answer.json) == {"error", "meta"}
+    assert answer.json["meta"]["request_id"] == request_id
+    assert answer.error["code"] == "NOT_FOUND"
+    return str(answer.error["message"]).startswith(NOTHING_HERE)
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_a_function_serves_its_own_paths_and_no_others(start: Start, noun: str) -> None:
+    http = start(noun).http
+    headers = {"Content-Type": "application/json", "X-Request-ID": "req-1"}
+    for owner, paths in PATHS.items():
+        for (method, path), status in paths.items():
+            body = BODIES.get(path.rpartition("/")[2], {"command": "true"})
+            answer = http.request(method, path, json.dumps(body).encode(), headers)
+            if owner == noun:
+                assert answer.status == status, (method, path, answer.body)
+                assert not is_not_here(answer, "req-1")
+            else:
+                assert is_not_here(answer, "req-1"), (method, path, answer.body)
+
+
+@pytest.mark.parametrize("noun", ["keys", "projects", "exec", "events"])
+def test_a_function_alone_asks_for_a_key_and_bounds_bodies(start: Start, noun: str) -> None:
+    function = start(noun)
+    stranger = Http(function.http.port)
+    protected = [path for (method, path), _ in PATHS[noun].items() if method == "GET"][:1]
+    assert [stranger.get(path).status for path in protected] == [401]
+    large = b'{"name": "' + b"x" * 3_000_000 + b'"}'
+    for body in (large, iter([large[:2_000_000], large[2_000_000:]])):
+        answer = function.http.request(
+            "POST", protected[0], body, {"Content-Type": "application/json"}
+        )
+        assert (answer.status, answer.error["code"]) == (413, "PAYLOAD_TOO_LARGE")
+
+
+def test_keys_made_by_one_function_are_known_to_the_others(start: Start) -> None:
+    made = start("keys").http.post("/keys", {"name": "ci", "scopes": ["projects:read"]})
+    assert made.status == 201
+    other = Http(start("projects").http.port, made.data["key"])
+    assert other.get("/projects").status == 200
+    assert other.post("/projects", {"id": "new"}).status == 403
+
+
+def queue_one(start: Start, command: str) -> tuple[Function, str]:
+    """A queued command in the project `demo`, and the exec function that took it."""
+    assert start("projects").http.post("/projects", {"id": "demo"}).status == 201
+    exec_ = start("exec")
+    record = exec_.http.shell("demo", command)
+    assert record["status"] == "queued"
+    return exec_, record["id"]
+
+
+def wake(runner: Function) -> Answer:
+    """As a Broker would."""
+    event = {"ce-specversion": "1.0", "ce-type": "dev.rdev.command.queued.v1", "ce-id": "1"}
+    headers = {**event, "ce-source": "/test", "Content-Type": "application/json"}
+    return runner.http.request("POST", "/", b"{}", headers)
+
+
+def test_the_runner_drains_the_queue_within_the_request(start: Start) -> None:
+    exec_, command_id = queue_one(start, "echo out; echo err >&2; exit 7")
+    more = [exec_.http.shell("demo", f"echo {number}")["id"] for number in range(7)]
+    runner = start("runner")
+    answer = wake(runner)
+    assert (answer.status, answer.body) == (204, b"")
+    record = exec_.http.record("demo", command_id)
+    assert (record["status"], record["exit_code"]) == ("failed", 7)
+    assert exec_.http.output("demo", command_id) == b"out\n"
+    assert exec_.http.output("demo", command_id, "stderr") == b"err\n"
+    assert {exec_.http.record("demo", each)["status"] for each in more} == {"succeeded"}
+    again = wake(runner)
+    assert (again.status, again.body) == (204, b"")
+
+
+def test_a_runner_whose_time_is_over_hands_over_what_runs(start: Start, tmp_path: Path) -> None:
+    exec_, command_id = queue_one(start, "until [ -e go ]; do sleep 0.05; done; echo went")
+    first = wake(start("runner", drain_for_s=0.5))
+    assert (first.status, first.body) == (204, b"")
+    assert exec_.http.record("demo", command_id)["status"] == "running"
+    assert processes_of(command_id)
+    (tmp_path / "workspaces/demo/go").touch()
+    second = wake(start("runner"))
+    assert second.status == 204
+    record = exec_.http.record("demo", command_id)
+    assert (record["status"], record["exit_code"]) == ("succeeded", 0)
+    assert exec_.http.output("demo", command_id) == b"went\n"
+
+
+def test_events_stream_under_the_frameworks_own_server(start: Start, tmp_path: Path) -> None:
+    """Its threads serve several streams at once, live, to their end."""
+    _, command_id = queue_one(start, "echo first; until [ -e go ]; do sleep 0.05; done; echo last")
+    events, runner = start("events"), start("runner", drain_for_s=20)
+    with ExitStack() as opened:
+        readers = [opened.enter_context(events.http.events("demo", command_id)) for _ in range(5)]
+        assert all("text/event-stream" in reader.head for reader in readers)
+        waking = opened.enter_context(subprocess_post(runner))
+        for reader in readers:
+            reader.read(lambda each: each.of("output"))
+            assert reader.output() == b"first\n"
+        (tmp_path / "workspaces/demo/go").touch()
+        for reader in readers:
+            kinds = [event.type for event in reader.read_to_end()]
+            assert kinds[:2] == ["command.queued", "command.started"]
+            assert kinds[-1] == "command.finished"
+            assert reader.output() == b"first\nlast\n"
+        assert waking.wait(ENOUGH_S) == 0
+    last_id = readers[0].events[-1].id
+    with events.http.events("demo", command_id, last_id=last_id) as reader:
+        assert reader.status == 204
+
+
+@contextmanager
+def subprocess_post(runner: Function) -> Iterator["subprocess.Popen[bytes]"]:
+    """A wake-up that is under way; ends with 0 where it was answered by 204."""
+    code = (
+        "import sys, http.client as h; c = h.HTTPConnection('127.0.0.1', int(sys.argv[1]));"
+        "c.request('POST', '/'); sys.exit(c.getresponse().status != 204)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(runner.http.port)]) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_sigterm_ends_open_streams_politely(start: Start) -> None:
+    _, command_id = queue_one(start, "true")
+    events = start("events")
+    with events.http.events("demo", command_id) as reader:
+        reader.read(lambda each: each.events)
+        events.process.terminate()
+        assert [event.type for event in reader.read_to_end()] == ["command.queued"]
+    assert events.process.wait(ENOUGH_S) == 0
+
+
+def test_nothing_is_opened_while_a_function_is_loaded(start: Start) -> None:
+    """The framework loads it before its server forks: a connection made there would be shared."""
+    function = start("exec", database_url=NO_DATABASE, store_timeout_s=1)
+    master = psutil.Process(function.process.pid)
+    assert [each.raddr for each in master.net_connections() if each.raddr] == []
+    answer = function.http.get("/queue")
+    assert (answer.status, answer.error["code"]) == (503, "SERVICE_UNAVAILABLE")
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert json.loads(answer.body)["meta"]["request_id"]

@@ -1,0 +1,270 @@
+"""The runner against the real stores and a real folder: what it does where something is amiss."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rdev.adapters.postgres.database import Database
+from rdev.adapters.redis.connect import connect, connect_blocking
+from rdev.adapters.redis.streams import Streams
+from rdev.adapters.redis.tickets import Tickets
+from rdev.adapters.workspaces.local import LocalWorkspaces
+from rdev.domain.commands import Command, Kind, Priority, Status, Stopping
+from rdev.domain.events import FINISHED, START
+from rdev.domain.keys import Key
+from rdev.domain.projects import Project
+from rdev.services.exec import Exec, Wish
+from rdev.services.following import Rules
+from rdev.services.runner import Runner, RunnerRules
+
+BY = Key("key-test", "test", "", ("admin",), datetime.now(UTC))
+PROJECT = "demo"
+LEASE_S = 1.0
+ENOUGH_S = 30.0
+
+
+class House:
+    """Everything a runner needs, and a way to make runners."""
+
+    def __init__(self, database: Database, redis_url: str, folder: Path) -> None:
+        self.database = database
+        self.client = connect(redis_url)
+        self.blocking = connect_blocking(redis_url, block_s=2)
+        self.tickets = Tickets(self.client, self.blocking)
+        self.streams = Streams(self.client)
+        self.folder = folder
+        self.workspaces = LocalWorkspaces(folder / "w", folder / "c", drain_s=0.1)
+        self.workspaces.create(PROJECT, git_url=None)
+        self.exec = Exec(
+            database.transaction,
+            self.tickets,
+            self.streams,
+            default_timeout_s=60,
+            queue_depth=100,
+        )
+        with database.transaction() as tx:
+            tx.keys.insert(BY, b"hash")
+            tx.projects.insert(Project(PROJECT, datetime.now(UTC)), BY.id)
+        self.runners: list[tuple[Runner, threading.Thread]] = []
+
+    @property
+    def workspace(self) -> Any:
+        return self.workspaces.of(PROJECT)
+
+    def runner(self) -> Runner:
+        rules = RunnerRules(
+            slots=4,
+            lease_s=LEASE_S,
+            renew_s=LEASE_S / 4,
+            sweep_s=0.3,
+            max_concurrent=5,
+            following=Rules(kill_grace_s=0.5),
+        )
+        name = f"runner-{len(self.runners)}"
+        places = (self.database.transaction, self.tickets, self.streams, self.workspaces)
+        return Runner(name, *places, rules)
+
+    def start(self) -> Runner:
+        runner = self.runner()
+        thread = threading.Thread(target=runner.run, daemon=True)
+        self.runners.append((runner, thread))
+        thread.start()
+        return runner
+
+    def submit(self, command: str = "true", **more: Any) -> Command:
+        return self.exec.submit(BY, PROJECT, Wish(Kind.SHELL, {"command": command}, **more))
+
+    def get(self, command: Command) -> Command:
+        return self.exec.get(BY, PROJECT, command.id)
+
+    def ended(self, command: Command) -> Command:
+        await_(lambda: self.get(command).status.final)
+        return self.get(command)
+
+    def claim(self) -> Any:
+        """Claim as a runner that then does nothing more would."""
+        with self.database.transaction() as tx:
+            return tx.queue.claim(Priority.NORMAL, runner="dead", lease_s=0.1, max_concurrent=5)
+
+    def close(self) -> None:
+        for runner, _ in self.runners:
+            runner.stop()
+        for _, thread in self.runners:
+            thread.join(ENOUGH_S)
+        self.workspaces.close()
+        self.client.close()
+        self.blocking.close()
+
+
+def await_(condition: Callable[[], Any]) -> Any:
+    until = time.monotonic() + ENOUGH_S
+    while not (found := condition()):
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.02)
+    return found
+
+
+@pytest.fixture
+def house(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[House]:
+    database = Database(database_url, pool_size=20, timeout_s=10)
+    house = House(database, redis_url, tmp_path)
+    yield house
+    house.close()
+    database.close()
+
+
+def test_what_a_dead_runner_started_is_taken_up_and_starts_once(house: House) -> None:
+    command = house.submit("echo started >>../count; sleep 1; echo done; exit 3")
+    claim = house.claim()
+    house.workspace.start(_launch(claim, "echo started >>../count; sleep 1; echo done; exit 3"))
+    house.start()
+    ended = house.ended(command)
+    assert (ended.status, ended.exit_code) == (Status.FAILED, 3)
+    assert ended.started_at is not None
+    assert (house.folder / "w" / "count").read_text() == "started\n"
+    stream = house.streams.read(PROJECT, command.id, START)
+    assert b"".join(entry.data for entry in stream if entry.stream) == b"done\n"
+
+
+def test_a_drain_that_runs_out_of_time_hands_over_and_another_goes_on(house: House) -> None:
+    command = house.submit("sleep 2; echo end")
+    assert house.runner().drain(0.5)
+    assert house.get(command).status is Status.RUNNING
+    assert not house.runner().drain(ENOUGH_S)
+    assert house.ended(command).status is Status.SUCCEEDED
+
+
+def test_a_drain_works_off_the_whole_queue(house: House) -> None:
+    commands = [house.submit() for _ in range(30)]
+    assert not house.runner().drain(ENOUGH_S)
+    assert {house.get(each).status for each in commands} == {Status.SUCCEEDED}
+
+
+def test_a_stopping_runner_leaves_what_runs_to_the_next_one_at_once(house: House) -> None:
+    command = house.submit("sleep 3; echo end")
+    first = house.start()
+    await_(lambda: house.get(command).started_at)
+    first.stop()
+    assert first.handed_over.wait(5)
+    house.start()
+    assert house.ended(command).status is Status.SUCCEEDED
+
+
+def test_a_command_cannot_start_any_more_once_it_is_said_to_have_failed(house: House) -> None:
+    root = house.folder / "w" / PROJECT
+    shutil.rmtree(root)
+    command = house.submit("touch ../ran")
+    claim = house.claim()  # a runner that died: nobody knows what it has done
+    house.start()
+    ended = house.ended(command)
+    assert (ended.status, ended.reason) == (Status.FAILED, "infrastructure")
+    assert ended.started_at is None
+    root.mkdir()
+    house.workspace.start(_launch(claim, "touch ../ran"))
+    time.sleep(0.5)
+    assert not (house.folder / "w" / "ran").exists()
+
+
+def test_a_workspace_that_comes_back_gets_its_commands_after_all(house: House) -> None:
+    root = house.folder / "w" / PROJECT
+    shutil.rmtree(root)
+    command = house.submit()
+    house.start()
+    await_(lambda: house.get(command).epoch >= 1)
+    root.mkdir()
+    assert house.ended(command).status is Status.SUCCEEDED
+
+
+def test_one_that_was_put_back_is_cancelled_at_once_and_leaves_nothing(house: House) -> None:
+    shutil.rmtree(house.folder / "w" / PROJECT)
+    command = house.submit()
+    house.start()
+    await_(lambda: house.get(command).epoch >= 1 and house.get(command).status is Status.QUEUED)
+    house.exec.cancel(BY, PROJECT, command.id)
+    assert house.ended(command).status is Status.CANCELLED
+    await_(lambda: house.streams.tail(PROJECT, command.id).finished)
+    assert not (house.folder / "c" / PROJECT / command.id).exists()
+
+
+def test_a_cancel_before_the_start_holds_although_its_runner_died_over_it(house: House) -> None:
+    command = house.submit("touch ../ran")
+    house.claim()
+    house.exec.cancel(BY, PROJECT, command.id)
+    assert house.workspace.forestall(command.id)
+    house.start()
+    ended = house.ended(command)
+    assert (ended.status, ended.started_at) == (Status.CANCELLED, None)
+
+
+def test_what_rdev_was_ending_keeps_its_reason_although_the_runner_died(house: House) -> None:
+    command = house.submit("exec sleep 60")
+    claim = house.claim()
+    house.workspace.start(_launch(claim, "exec sleep 60"))
+    await_(lambda: house.workspace.survivors(command.id))
+    with house.database.transaction() as tx:
+        why = Stopping(Status.TIMED_OUT, "timeout")
+        assert tx.queue.stopping(command.id, claim.command.epoch, why)
+    house.workspace.signal(command.id, "TERM")  # and then it died
+    house.start()
+    ended = house.ended(command)
+    assert (ended.status, ended.reason, ended.exit_code) == (Status.TIMED_OUT, "timeout", 143)
+
+
+def test_one_that_had_started_is_lost_with_its_workspace_and_not_started_again(
+    house: House,
+) -> None:
+    command = house.submit("echo started >>../count; sleep 60")
+    first = house.start()
+    await_(lambda: house.get(command).started_at)
+    first.stop()
+    first.handed_over.wait(ENOUGH_S)
+    house.workspace.signal(command.id, "KILL")
+    shutil.rmtree(house.folder / "c" / PROJECT)
+    house.start()
+    ended = house.ended(command)
+    assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
+    assert (house.folder / "w" / "count").read_text() == "started\n"
+
+
+def test_a_stream_that_redis_lost_between_output_and_end_is_whole_again(house: House) -> None:
+    command = house.submit("echo one; sleep 1; echo two")
+    house.start()
+    await_(lambda: house.streams.tail(PROJECT, command.id).position.stdout)
+    house.client.flushall()
+    ended = house.ended(command)
+    await_(lambda: house.streams.tail(PROJECT, command.id).finished)
+    stream = house.streams.read(PROJECT, command.id, START)
+    assert [entry.type for entry in stream][:2] == ["command.queued", "command.started"]
+    assert b"".join(entry.data for entry in stream if entry.stream) == b"one\ntwo\n"
+    assert (stream[-1].type, ended.output.stdout) == (FINISHED, 8)
+
+
+def test_a_queued_command_whose_ticket_was_lost_gets_another(house: House) -> None:
+    command = house.submit()
+    house.client.flushall()
+    house.start()
+    assert house.ended(command).status is Status.SUCCEEDED
+
+
+def test_tickets_of_a_dead_taker_are_removed(house: House) -> None:
+    house.tickets.take("nobody", 0.01)  # makes the groups
+    house.tickets.offer(Priority.LOW, "cmd-x")
+    key = "rdev:{queue}:low"
+    house.client.xreadgroup("runners", "dead", {key: ">"})
+    assert house.client.xpending(key, "runners")["pending"] == 1
+    assert house.tickets.reclaim(idle_s=0)
+    assert house.client.xpending(key, "runners")["pending"] == 0
+    assert house.client.xlen(key) == 0
+    assert not house.tickets.reclaim(idle_s=0)
+
+
+def _launch(claim: Any, command: str) -> Any:
+    from rdev.domain.commands import Launch
+
+    return Launch(claim.command.id, PROJECT, ("sh", "-c", command))
