@@ -182,3 +182,11 @@ def test_the_environment_is_built_from_nothing(stack: Stack) -> None:
     record = stack.admin.finished("demo", "env")
     names = {line.split(b"=")[0] for line in stack.admin.output("demo", record["id"]).splitlines()}
     assert names <= {b"PATH", b"HOME", b"LANG", b"RDEV_COMMAND_ID", b"PWD", b"SHLVL", b"_"}
+
+
+def test_a_project_can_be_deleted_right_after_its_last_command(stack: Stack) -> None:
+    for number in range(20):
+        name = f"short-{number}"
+        assert stack.admin.post("/projects", {"id": name}).status == 201
+        assert stack.admin.finished(name, "true")["status"] == "succeeded"
+        assert stack.admin.delete(f"/projects/{name}").status == 200

@@ -94,7 +94,7 @@ class LocalWorkspaces:
                         workspace.abolish(folder.name)
             for old in (old_root, _put_aside(commands)):
                 if old is not None:
-                    shutil.rmtree(old)
+                    _remove(old)
 
     def prune(self, *, older_than_s: float = TOKEN_AGE_S) -> int:
         """Remove start tokens this much older than the end of their command's directory, and
@@ -136,6 +136,15 @@ class LocalWorkspaces:
                 raise
         finally:
             shutil.rmtree(new, ignore_errors=True)
+
+
+def _remove(tree: Path) -> None:
+    """Remove a folder in which others may be at work for the last time: a runner that cleans up, a
+    supervisor that writes its last file. Raises OSError for what stays."""
+    for _ in range(3):
+        shutil.rmtree(tree, ignore_errors=True)
+    if tree.exists():
+        shutil.rmtree(tree)
 
 
 def _put_aside(folder: Path) -> Path | None:
