@@ -7,7 +7,7 @@ Every field is `RDEV_<NAME>` in the environment. The pepper may also come from a
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     stream_keep_s: int = Field(default=900, ge=1)
     """How long after its end Redis still holds the last of a command's output."""
 
+    broker_url: str = Field(
+        default="",
+        validation_alias=AliasChoices("RDEV_BROKER_URL", "K_SINK"),
+        pattern="^(https?://.*)?$",
+    )
+    """Where wake-ups go as CloudEvents; empty: nowhere, for a resident runner needs none."""
     runner_slots: int = Field(default=16, ge=1)
     """How many commands one runner sees through at once."""
     lease_s: float = Field(default=10.0, gt=0)

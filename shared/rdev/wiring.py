@@ -1,6 +1,7 @@
 """The only place that knows adapters and services both. Each part is built at its first use:
 functions-framework imports a function before its server forks, so nothing may open at import."""
 
+import logging
 import os
 import socket
 import threading
@@ -9,12 +10,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from rdev.config import settings
-from rdev.errors import RdevError
+from rdev.domain.wakeups import COMMAND_QUEUED
+from rdev.errors import RdevError, Unavailable
 
 if TYPE_CHECKING:
     import redis
 
     from rdev.adapters.archive.objects import ObjectArchive
+    from rdev.adapters.broker.cloud_events import Broker
     from rdev.adapters.postgres.database import Database
     from rdev.adapters.redis.streams import Streams
     from rdev.adapters.redis.tickets import Tickets
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from rdev.services.runner import Runner
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 _BLOCK_S = 5.0
 _READY_S = 1.0
@@ -136,6 +140,7 @@ def exec_() -> "Exec":
         streams(),
         default_timeout_s=s.default_timeout_s,
         queue_depth=s.queue_depth,
+        wake_runner=wake,
         enforceable=workspaces().enforceable,
     )
 
@@ -211,7 +216,25 @@ def wake_runner() -> None:
     if "resident_runner" in _made:
         resident_runner().nudge()
     else:
-        new_runner().drain(settings().drain_for_s)
+        left = new_runner().drain(settings().drain_for_s)
+        if left:
+            try:
+                wake(COMMAND_QUEUED)
+            except Unavailable as exc:
+                log.warning("left to the next sweep: %s", exc)
+
+
+def wake(kind: str) -> None:
+    """Wake functions that are not resident. Raises Unavailable; does nothing without a broker."""
+    if settings().broker_url:
+        broker().wake(kind)
+
+
+@once
+def broker() -> "Broker":
+    from rdev.adapters.broker.cloud_events import Broker
+
+    return Broker(settings().broker_url)
 
 
 def new_runner() -> "Runner":

@@ -5,10 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -276,3 +279,70 @@ def test_nothing_is_opened_while_a_function_is_loaded(start: Start) -> None:
     assert (answer.status, answer.error["code"]) == (503, "SERVICE_UNAVAILABLE")
     assert int(answer.headers["Retry-After"]) >= 1
     assert json.loads(answer.body)["meta"]["request_id"]
+
+
+@contextmanager
+def playing_broker() -> Iterator["PlayedBroker"]:
+    """A Broker with one Trigger: takes events at once, and hands them on in its own time."""
+    broker = PlayedBroker(("127.0.0.1", 0), _Taken)
+    thread = threading.Thread(target=broker.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield broker
+    finally:
+        broker.shutdown()
+        thread.join(ENOUGH_S)
+        broker.server_close()
+
+
+class PlayedBroker(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.types: list[str] = []
+        self.subscriber: Http | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Taken(BaseHTTPRequestHandler):
+    server: PlayedBroker
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        sent = {name.lower(): value for name, value in self.headers.items()}
+        event = {name: value for name, value in sent.items() if name.startswith("ce-")}
+        self.server.types.append(event["ce-type"])
+        self.send_response(202)
+        self.end_headers()
+        if self.server.subscriber is not None:
+            self.server.subscriber.request("POST", "/", body, event)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: the types are the record."""
+
+
+def test_a_runner_that_leaves_work_behind_wakes_the_next_one(start: Start) -> None:
+    with playing_broker() as broker:
+        runner = start("runner", drain_for_s=0.5, broker_url=broker.url)
+        broker.subscriber = runner.http
+        exec_ = start("exec", broker_url=broker.url)
+        projects = start("projects")
+        assert projects.http.post("/projects", {"id": "demo"}).status == 201
+        command = exec_.http.shell("demo", "sleep 2; echo woken")["id"]
+        wait_for(lambda: exec_.http.record("demo", command)["status"] == "succeeded")
+        assert exec_.http.output("demo", command) == b"woken\n"
+    assert set(broker.types) == {"dev.rdev.command.queued.v1"}
+    assert len(broker.types) >= 3  # the submission's, and one for each runner that handed over
+
+
+def test_a_broker_that_is_gone_costs_no_submission(start: Start) -> None:
+    exec_ = start("exec", broker_url=f"http://127.0.0.1:{free_port()}")
+    projects = start("projects")
+    assert projects.http.post("/projects", {"id": "demo"}).status == 201
+    command = exec_.http.shell("demo", "echo late")["id"]
+    assert wake(start("runner")).status == 204
+    assert exec_.http.record("demo", command)["status"] == "succeeded"

@@ -9,11 +9,11 @@ import threading
 import httpx
 from cloudevents.http import CloudEvent, to_binary
 
+from rdev.domain.wakeups import SWEEP
 from rdev.platform.logs import configure
 
 log = logging.getLogger(__name__)
 
-SWEEP = "dev.rdev.sweep.v1"
 _SWEEP_S = 30.0
 
 

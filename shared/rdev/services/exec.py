@@ -13,6 +13,7 @@ from rdev.domain.events import FINISHED, QUEUED
 from rdev.domain.ids import new_id
 from rdev.domain.keys import Key
 from rdev.domain.records import record_of
+from rdev.domain.wakeups import COMMAND_QUEUED
 from rdev.errors import Conflict, Detail, InvalidRequest, NotFound, TooManyRequests, Unavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, QueueTickets, Transactions
@@ -43,11 +44,13 @@ class Exec:
         *,
         default_timeout_s: float,
         queue_depth: int,
+        wake_runner: Callable[[str], None] = lambda _kind: None,
         enforceable: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         """`enforceable` names the limits to which commands can be held where they run."""
         self._transaction = transaction
         self._tickets = tickets
+        self._wake_runner = wake_runner
         self._streams = streams
         self._default_timeout_s = default_timeout_s
         self._queue_depth = queue_depth
@@ -181,6 +184,7 @@ class Exec:
             reach("submit.announced")
             self._tickets.offer(command.priority, command.id)
             reach("submit.offered")
+            self._wake_runner(COMMAND_QUEUED)
 
         self._best_effort(announce_and_offer)
 
