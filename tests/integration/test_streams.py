@@ -142,7 +142,7 @@ def test_nothing_is_appended_after_the_end(streams):
 def test_the_tail_survives_trimming(streams):
     streams.append(*PLACE, STDOUT, Position(), b"one")
     streams.append(*PLACE, STDOUT, Position(3, 0), b"two")
-    streams.trim(*PLACE, EntryId(10**6, 0))
+    streams.trim_to(*PLACE, EntryId(7, 0))
     assert [entry.data for entry in streams.read(*PLACE, START)] == [b"two"]
     assert streams.tail(*PLACE).position == Position(6, 0)
 
@@ -281,7 +281,7 @@ def test_trimmed_output_is_announced_as_a_gap(streams, events):
 
     for at in range(5):
         streams.append(*PLACE, STDOUT, Position(at, 0), b"x")
-    streams.trim(*PLACE, EntryId(5, 0))
+    streams.trim_to(*PLACE, EntryId(5, 0))
     streams.announce(*PLACE, FINISHED, {}, Position(5, 0))
     with events.command_reader(*PLACE, "2-0") as reader:
         got = collect(reader)
@@ -429,7 +429,7 @@ def test_output_is_read_back_by_byte_ranges(streams, events):
         assert read("all", start, start + 4) == b"abc12345def6"[start : start + 4]
     assert read(STDOUT, 6) == b""
     assert [entry.data for entry in events.entries(*PLACE)] == [b"abc", b"12345", b"def", b"6"]
-    streams.trim(*PLACE, EntryId(4, 5))
+    streams.trim_to(*PLACE, EntryId(4, 5))
     with pytest.raises(Gone):
         events.output(*PLACE, STDOUT, 0)
     assert read(STDOUT, 3) == b"def"

@@ -16,6 +16,7 @@ from rdev.domain.events import (
     STDOUT,
     Entry,
     EntryId,
+    Tail,
     finished_id,
     output_id,
 )
@@ -24,6 +25,7 @@ from rdev.domain.segments import (
     SegmentName,
     decode,
     encode,
+    end_of,
     next_after,
     reaches,
     tail_of,
@@ -139,5 +141,8 @@ def test_a_hole_ends_the_tail_and_is_read_past():
     last = SegmentName(Position(12, 0), Position(12, 0), finished=True)
     assert tail_of([last, beyond, first]).position == Position(5, 0)
     assert not tail_of([last, beyond, first]).finished
+    assert end_of([last, beyond, first]) == Tail(
+        Position(12, 0), finished=True, last_id=finished_id(Position(12, 0))
+    )
     assert next_after([last, beyond, first], output_id(Position(5, 0))) == beyond
     assert next_after([last], finished_id(Position(12, 0))) is None

@@ -111,9 +111,22 @@ def tail_of(names: Iterable[SegmentName]) -> Tail:
             if reaches(name.start, at):
                 at = Position(max(at.stdout, name.end.stdout), max(at.stderr, name.end.stderr))
                 finished = finished or name.finished
+    return _tail(at, finished=finished)
+
+
+def _tail(at: Position, *, finished: bool) -> Tail:
     if finished:
         return Tail(at, True, finished_id(at))
     return Tail(at, False, output_id(at) if at != NOTHING else START)
+
+
+def end_of(names: Sequence[SegmentName]) -> Tail:
+    """How far the archive reaches, past any hole."""
+    at = Position(
+        max((name.end.stdout for name in names), default=0),
+        max((name.end.stderr for name in names), default=0),
+    )
+    return _tail(at, finished=any(name.finished for name in names))
 
 
 def begin_near(names: Iterable[SegmentName], stream: str, at: int) -> EntryId:

@@ -7,6 +7,7 @@ Redis keeps what is not archived, commands go on, and what has ended is left to 
 
 import logging
 import random
+import re
 import threading
 import time
 from collections import deque
@@ -32,8 +33,10 @@ _PACE_S = 1.0
 _WORKERS = 2
 _BATCH = 16
 _MOST_WAITING = 1000
-_RETIRE_EVERY_S = 60.0
+_RETIRE_SHARE = 0.05
+"""Of the sweeps: nobody need remember the last time."""
 _DAY_S = 86400.0
+_QUERY = re.compile(r"\?\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +87,10 @@ class Archiver:
         self._ended_ids: set[str] = set()
         self._busy = 0
         self._failures = 0
+        self._resume_at = 0.0
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._retire_at = time.monotonic() + _RETIRE_EVERY_S * random.random()  # noqa: S311
+        self._retirement_due = False
 
     def watching(self, streams: EventStreams) -> EventStreams:
         """The streams for whoever appends to them."""
@@ -138,7 +142,10 @@ class Archiver:
                 self._changed.notify_all()
             if running.ahead > _PACE_BYTES:
                 self._changed.wait_for(
-                    lambda: running.ahead <= _PACE_BYTES or self._failures, _PACE_S
+                    lambda: (
+                        running.ahead <= _PACE_BYTES or self._failures or self._stopping.is_set()
+                    ),
+                    _PACE_S,
                 )
 
     def let_go(self, command_id: str) -> None:
@@ -155,14 +162,17 @@ class Archiver:
                 self._changed.notify_all()
 
     def sweep(self) -> None:
-        """Take up what ended and is not archived, whoever was to do it. Raises StoreUnavailable."""
+        """Take up what ended and is not archived, whoever was to do it, and now and then what was
+        kept for long enough. Raises StoreUnavailable."""
         room = _MOST_WAITING - len(self._ended)
-        if self._failures or room < _BATCH:
+        if room < _BATCH or time.monotonic() < self._resume_at:
             return
         with self._transaction() as tx:
             left = tx.archive.unarchived(older_than_s=self._rules.overdue_s, limit=room)
         for command in left:
             self.ended(command)
+        if random.random() < _RETIRE_SHARE:  # noqa: S311 - a share, not a secret
+            self._retirement_due = True
 
     # --- in the background -----------------------------------------------------------------------
 
@@ -183,18 +193,18 @@ class Archiver:
 
     def _next_job(self) -> Callable[[], None] | None:
         with self._changed:
-            if not (self._due or self._ended):
+            if not (self._due or self._ended or self._retirement_due):
                 self._changed.wait(1.0)
             job: Callable[[], None] | None = None
-            if self._due:
+            if self._retirement_due:
+                self._retirement_due = False
+                job = self._retire
+            elif self._due:
                 running = self._due.popleft()
                 job = lambda: self._advance(running)  # noqa: E731 - binds this one
             elif self._ended:
                 batch = [self._ended.popleft() for _ in range(min(_BATCH, len(self._ended)))]
                 job = lambda: self._conclude_all(batch)  # noqa: E731 - binds this one
-            elif time.monotonic() >= self._retire_at:
-                self._retire_at = time.monotonic() + _RETIRE_EVERY_S
-                job = self._retire
             if job is not None:
                 self._busy += 1
             return job
@@ -204,9 +214,11 @@ class Archiver:
         if not isinstance(exc, RdevError):
             log.error("archiving: will try again", exc_info=exc)
         elif self._failures == 1:
-            log.warning("archiving waits, commands go on: %s", exc)
+            log.warning("archiving waits, commands go on: %s (%s)", exc, _cause(exc))
         longest = min(self._rules.longest_pause_s, 0.5 * 2 ** min(self._failures, 10))
-        self._stopping.wait(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        pause_s = longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        self._resume_at = time.monotonic() + pause_s
+        self._stopping.wait(pause_s)
 
     def _advance(self, running: _Running) -> None:
         trail = running.trail
@@ -292,3 +304,8 @@ class Archiver:
                 self._archive.remove(*place)
             with self._transaction() as tx:
                 tx.archive.mark_removed([command_id for _, command_id in outlived])
+
+
+def _cause(exc: Exception) -> str:
+    """The driver's first line, without the query of a URL: a signed one is a credential."""
+    return _QUERY.sub("?...", str(exc.__cause__ or "").partition("\n")[0])

@@ -19,8 +19,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Place = tuple[str, str]
 
-FRESH_S = 1.0
-"""How old a listing may be that shows nothing to read on with."""
 _LISTINGS = 1000
 _DAMAGE_S = 60.0
 """How long a segment that was found damaged is not asked for again."""
@@ -39,14 +37,14 @@ class Shelf:
         self._segments: OrderedDict[tuple[Place, SegmentName], Segment] = OrderedDict()
         self._damaged: dict[tuple[Place, SegmentName], float] = {}
 
-    def names(self, place: Place, *, fresh: bool) -> tuple[SegmentName, ...]:
-        """What is archived of a command; not `fresh`: what was, the last time we looked."""
+    def names(self, place: Place, *, since: float = 0.0) -> tuple[SegmentName, ...]:
+        """What is archived of a command; `since`: looked up after that time (monotonic), else
+        whenever something was seen."""
 
         def known() -> tuple[SegmentName, ...] | None:
             with self._lock:
-                read_at, names = self._listings.get(place, (0.0, ()))
-                young = read_at and time.monotonic() - read_at < FRESH_S
-                return names if young or (names and not fresh) else None
+                began_at, names = self._listings.get(place, (0.0, ()))
+                return names if began_at >= since and (names or since) else None
 
         return self._sound(place, self._once(place, known, lambda: self._list(place)))
 
@@ -79,9 +77,10 @@ class Shelf:
                     self._loading.pop(key, None)
 
     def _list(self, place: Place) -> tuple[SegmentName, ...]:
+        began_at = time.monotonic()
         names = tuple(self._archive.segments(*place))
         with self._lock:
-            self._listings[place] = (time.monotonic(), names)
+            self._listings[place] = (began_at, names)
             self._listings.move_to_end(place)
             while len(self._listings) > _LISTINGS:
                 self._listings.popitem(last=False)

@@ -2,13 +2,14 @@
 without the reader noticing. Entries come end to end; a hole is where both have nothing.
 """
 
+import time
 from bisect import bisect_right
 from collections.abc import Sequence
 
 from rdev.domain.commands import Position
 from rdev.domain.events import NOTHING, START, Entry, EntryId, Tail, output_id, position_of
 from rdev.domain.following import unseen
-from rdev.domain.segments import Segment, begin_near, next_after, reaches, size_of, tail_of
+from rdev.domain.segments import Segment, begin_near, end_of, next_after, reaches, size_of
 from rdev.ports import EventStreams, SegmentArchive
 from rdev.services.shelf import Place, Shelf
 
@@ -24,7 +25,9 @@ class Stored:
     def tail(self, project_id: str, command_id: str) -> Tail:
         """How much is stored."""
         tail = self._streams.tail(project_id, command_id)
-        return tail if tail.last_id != START else self._archived_tail((project_id, command_id))
+        if tail.last_id != START:
+            return tail
+        return self._archived_tail((project_id, command_id), time.monotonic())
 
     def read(
         self, project_id: str, command_id: str, after: EntryId, *, count: int = 16
@@ -46,13 +49,14 @@ class Stored:
             tail = self._streams.tail(*place)
             if tail.last_id != START and reaches(position_of(after), tail.position):
                 return [], tail
-        archived = self._archived(place, after, count)
-        if archived and (not page or _earlier(archived[0], page[0])):
+        since = time.monotonic()  # what Redis held no more before was archived before
+        archived = self._archived(place, after, count, since)
+        if archived and (not page or _continues(archived[0], after, instead_of=page[0])):
             return archived, None
         if page:
             return page, None
         assert tail is not None
-        return [], max(tail, self._archived_tail(place), key=lambda found: found.last_id)
+        return [], max(tail, self._archived_tail(place, since), key=lambda found: found.last_id)
 
     def begin(self, project_id: str, command_id: str, stream: str, at: int) -> EntryId:
         """An id to read after, so as to come soon to byte `at` of `stdout`, `stderr` or `all`."""
@@ -66,45 +70,46 @@ class Stored:
             return _id_before(first[0].start)
         if self._shelf is None:
             return START
-        return begin_near(self._shelf.names(place, fresh=True), stream, at)
+        return begin_near(self._shelf.names(place, since=time.monotonic()), stream, at)
 
     def look_up(
         self, project_id: str, command_id: str, wanted: Sequence[EntryId]
     ) -> dict[EntryId, Entry]:
         """Those of these entries that the archive holds, cut as they were."""
         found: dict[EntryId, Entry] = {}
+        since = time.monotonic()
         for entry_id in sorted(wanted):
             if entry_id in found:
                 continue
             major, minor = entry_id  # a byte before its end: in the same segment, if there is one
             within = EntryId(major, minor - 1) if minor else EntryId(major - 1, 0)
-            segment = self._segment((project_id, command_id), within)
+            segment = self._segment((project_id, command_id), within, since)
             entries = segment.entries if segment else ()
             found.update((entry.id, entry) for entry in entries if entry.id in wanted)
         return found
 
-    def _archived(self, place: Place, after: EntryId, count: int) -> list[Entry]:
+    def _archived(self, place: Place, after: EntryId, count: int, since: float) -> list[Entry]:
         """Entries after an id, or else the first ones beyond a hole."""
-        segment = self._segment(place, after)
+        segment = self._segment(place, after, since)
         return _page(segment.entries, after, count) if segment else []
 
-    def _segment(self, place: Place, after: EntryId) -> Segment | None:
-        """Where it goes on after an id. A listing from before will do if it shows that."""
+    def _segment(self, place: Place, after: EntryId, since: float) -> Segment | None:
+        """Where it goes on after an id. Any older listing will do if it shows that."""
         if self._shelf is None:
             return None
-        for fresh in (False, True, True):  # a second time where it was gone or damaged
-            name = next_after(self._shelf.names(place, fresh=fresh), after)
-            if name is None or not (fresh or reaches(name.start, position_of(after))):
+        for begun in (0.0, since, since):  # a second time where one was gone or damaged
+            name = next_after(self._shelf.names(place, since=begun), after)
+            if name is None or not (begun or reaches(name.start, position_of(after))):
                 continue
             segment = self._shelf.segment(place, name)
             if segment is not None:
                 return segment
         return None
 
-    def _archived_tail(self, place: Place) -> Tail:
+    def _archived_tail(self, place: Place, since: float) -> Tail:
         if self._shelf is None:
             return Tail()
-        return tail_of(self._shelf.names(place, fresh=True))
+        return end_of(self._shelf.names(place, since=since))
 
 
 def _page(entries: Sequence[Entry], after: EntryId, count: int) -> list[Entry]:
@@ -132,12 +137,11 @@ def _resumed(entries: Sequence[Entry], after: EntryId, count: int | None = None)
     return parts
 
 
-def _earlier(one: Entry, other: Entry) -> bool:
-    return _total(one.start) < _total(other.start)
-
-
-def _total(position: Position) -> int:
-    return position.stdout + position.stderr
+def _continues(entry: Entry, after: EntryId, *, instead_of: Entry) -> bool:
+    """Whether there is no hole before it, or a smaller one."""
+    if reaches(entry.start, position_of(after)):
+        return True
+    return size_of(entry.start, "all") < size_of(instead_of.start, "all")
 
 
 def _id_before(start: Position) -> EntryId:

@@ -33,12 +33,22 @@ Place = tuple[str, str]
 """A project's and a command's id."""
 
 SEGMENT_BYTES = 4 * 1024 * 1024
-KEPT_BYTES = 4 * 1024 * 1024
-"""How much Redis goes on holding of what is archived, or a segment more: readers that lag a
-little stay out of the archive."""
-_FEW, _MANY = 16, 256
-"""Entries read at once: they may be large, and many are small."""
 _SMALL_BYTES = 8 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    segment_bytes: int = SEGMENT_BYTES
+    """About how much one segment holds."""
+    kept_bytes: int = 4 * 1024 * 1024
+    """How much Redis goes on holding of what is archived, or a segment more: readers that lag a
+    little stay out of the archive."""
+    few: int = 16
+    many: int = 256
+    """Entries read at once: they may be large, and many are small."""
+
+
+_SIZES = Sizes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,7 @@ class Trail:
         place: Place,
         *,
         untouched: bool = False,
+        sizes: Sizes = _SIZES,
     ) -> None:
         """`untouched`: nothing of it can be in the archive yet, so that need not be asked."""
         self.lock = threading.Lock()
@@ -68,6 +79,7 @@ class Trail:
         """command.finished is archived, and all before it that could be had."""
         self._streams = streams
         self._archive = archive
+        self._sizes = sizes
         self._follower = Follower(place[1], START) if untouched else None
         self._marks: deque[_Mark] = deque()
 
@@ -115,7 +127,7 @@ class Trail:
     def trim(self) -> None:
         """Have Redis forget what is archived, but for the last of it."""
         cut = None
-        while self._marks and self._since(self._marks[0]) >= KEPT_BYTES:
+        while self._marks and self._since(self._marks[0]) >= self._sizes.kept_bytes:
             cut = self._marks.popleft()
         if cut is not None and cut.entry_id != START:
             self._streams.trim_to(*self.place, cut.entry_id)
@@ -134,23 +146,22 @@ class Trail:
         self.complete = True
 
     def _collect(self, follower: Follower) -> Iterator[Entry]:
-        size, count = 0, _FEW
-        while size < SEGMENT_BYTES and not follower.ended:
+        size, wanted, count = 0, self._sizes.segment_bytes, self._sizes.few
+        while size < wanted and not follower.ended:
             page = self._streams.read(*self.place, follower.read_after, count=count)
             if not page and follower.exhausted(self._streams.tail(*self.place)):
                 return
             for entry in follower.take(page):
                 size += len(entry.data)
                 yield entry
-            count = _count(page, SEGMENT_BYTES - size)
+            count = self._count(page, wanted - size)
 
-
-def _count(page: Sequence[Entry], wanted: int) -> int:
-    """How many entries to read next, by those just read."""
-    largest = max((len(entry.data) for entry in page), default=_SMALL_BYTES)
-    if largest < _SMALL_BYTES:
-        return _MANY
-    return max(1, min(_FEW, wanted // largest))
+    def _count(self, page: Sequence[Entry], wanted: int) -> int:
+        """How many entries to read next, by those just read."""
+        largest = max((len(entry.data) for entry in page), default=_SMALL_BYTES)
+        if largest < _SMALL_BYTES:
+            return self._sizes.many
+        return max(1, min(self._sizes.few, wanted // largest))
 
 
 def _segments(entries: Iterable[Entry]) -> Iterator[Segment]:

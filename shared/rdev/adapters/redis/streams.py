@@ -95,16 +95,6 @@ class Streams:
             raw = self._client.xrange(key, f"({after}" if after != START else "-", "+", count)
         return entries(cast("list[Raw]", raw))
 
-    def trim(self, project_id: str, command_id: str, before: EntryId) -> None:
-        """Forget entries before an id, but never the last one: it says where the stream ends.
-        Readers who still wanted them get a gap."""
-        with translated():
-            key = command_key(project_id, command_id)
-            last = cast("list[Raw]", self._client.xrevrange(key, count=1))
-            if last:
-                minid = min(before, EntryId.of(last[0][0]))
-                self._client.xtrim(key, minid=str(minid), approximate=False)
-
     def trim_to(self, project_id: str, command_id: str, entry_id: EntryId) -> None:
         """Forget what lies before this entry, if it is one of the stream."""
         with translated():
