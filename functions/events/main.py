@@ -5,10 +5,10 @@ import functions_framework
 from flask import Response, request
 
 from rdev import wiring
-from rdev.domain.keys import Key
+from rdev.domain.callers import Caller
 from rdev.errors import InvalidRequest
 from rdev.http import envelope, parsing
-from rdev.http.auth import require
+from rdev.http.auth import caller, require
 from rdev.http.function import install, no_such_route
 from rdev.http.models import EventsQuery
 from rdev.http.sse import EventsBlueprint
@@ -44,12 +44,12 @@ def create_ticket(project_id: str) -> Response:
     return envelope.data({"ticket": ticket, "expires_in_s": wiring.event_tickets().LIFETIME_S}, 201)
 
 
-def _caller(project_id: str, ticket: str | None) -> Key:
+def _caller(project_id: str, ticket: str | None) -> Caller:
     if ticket is None:
         return require(wiring.keys(), "projects:read")
     if "X-API-Key" in request.headers or "Authorization" in request.headers:
         raise InvalidRequest.field("ticket", "send a key or a ticket, not both")
-    return wiring.event_tickets().redeem(ticket, project_id)
+    return caller(wiring.event_tickets().redeem(ticket, project_id))
 
 
 install(blueprint)

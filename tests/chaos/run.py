@@ -13,6 +13,7 @@ from chaos.client import PROJECT, Case, Client, any_case
 from chaos.cluster import LEASE_S, PEPPER, Cluster, cluster
 from chaos.faults import FAIL_POINTS, Faults
 from rdev.adapters.postgres.database import Database
+from rdev.domain.callers import Caller
 from rdev.services.keys import Keys
 from rdev.wiring import now
 
@@ -73,7 +74,7 @@ def prepare(parts: Cluster) -> list[str]:
         keys = Keys(database.transaction, pepper=PEPPER, now=now)
         admin = keys.create_first()
         assert admin is not None
-        by = keys.authenticate(admin)
+        by = Caller(keys.authenticate(admin))
         secrets = [
             keys.create(
                 by, name=f"load {n}", scopes=("admin",), rate_limit=100_000, max_concurrent=6

@@ -15,8 +15,8 @@ from rdev.adapters.redis.connect import connect, connect_blocking
 from rdev.adapters.redis.streams import Streams
 from rdev.adapters.redis.tickets import Tickets
 from rdev.adapters.workspaces.local import LocalWorkspaces
+from rdev.domain.callers import Caller
 from rdev.domain.commands import Command, Ending, Kind, Launch, Priority, Status
-from rdev.domain.keys import Key
 from rdev.errors import Conflict, InvalidRequest
 from rdev.ports import Liveness
 from rdev.services.exec import Exec, Wish
@@ -50,11 +50,11 @@ def workspaces(tmp_path: Path) -> Iterator[LocalWorkspaces]:
 
 
 @pytest.fixture
-def admin(database: Database, workspaces: LocalWorkspaces) -> Key:
+def admin(database: Database, workspaces: LocalWorkspaces) -> Caller:
     keys = Keys(database.transaction, pepper="p" * 32, now=lambda: datetime.now(UTC))
     secret = keys.create_first()
     assert secret is not None
-    admin = keys.authenticate(secret)
+    admin = Caller(keys.authenticate(secret))
     Projects(database.transaction, workspaces, now=lambda: datetime.now(UTC)).create(admin, "demo")
     return admin
 
@@ -68,7 +68,7 @@ def exec_(database: Database, tickets: Tickets, redis_url: str) -> Iterator[Exec
 
 
 @pytest.fixture
-def command(exec_: Exec, admin: Key) -> Command:
+def command(exec_: Exec, admin: Caller) -> Command:
     return exec_.submit(admin, "demo", OPEN)
 
 
@@ -86,14 +86,14 @@ def rows(database_url: str) -> tuple[int, int]:
     return row
 
 
-def test_a_limit_is_refused_where_it_cannot_be_enforced(exec_: Exec, admin: Key) -> None:
+def test_a_limit_is_refused_where_it_cannot_be_enforced(exec_: Exec, admin: Caller) -> None:
     wish = Wish(Kind.SHELL, {"command": "true", "limits": {"memory_mb": 5, "output_mb": 1}})
     with pytest.raises(InvalidRequest, match="memory_mb is not enforceable here") as refused:
         exec_.submit(admin, "demo", wish)
     assert [detail.field for detail in refused.value.details] == ["limits.memory_mb"]
 
 
-def test_senders_at_once_share_one_order(command: Command, input_: Input, admin: Key) -> None:
+def test_senders_at_once_share_one_order(command: Command, input_: Input, admin: Caller) -> None:
     with ThreadPoolExecutor(8) as pool:
         sent = [pool.submit(input_.send, admin, "demo", command.id, b"12345") for _ in range(40)]
         offsets = sorted(each.result().offset for each in sent)
@@ -101,7 +101,7 @@ def test_senders_at_once_share_one_order(command: Command, input_: Input, admin:
 
 
 def test_the_end_forgets_what_waits_whoever_brings_it_about(
-    database: Database, database_url: str, exec_: Exec, input_: Input, admin: Key
+    database: Database, database_url: str, exec_: Exec, input_: Input, admin: Caller
 ) -> None:
     cancelled, finished = (exec_.submit(admin, "demo", OPEN) for _ in range(2))
     for each in (cancelled, finished):
@@ -125,7 +125,7 @@ def test_runners_that_feed_at_once_feed_each_byte_once(
     workspaces: LocalWorkspaces,
     command: Command,
     input_: Input,
-    admin: Key,
+    admin: Caller,
 ) -> None:
     workspace = workspaces.of("demo")
     workspace.start(Launch(command.id, "demo", ("cat",), stdin=b"first ", stdin_open=True))

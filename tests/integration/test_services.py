@@ -12,8 +12,9 @@ from rdev.adapters.redis.connect import connect, connect_blocking
 from rdev.adapters.redis.streams import Streams
 from rdev.adapters.redis.tickets import Tickets
 from rdev.adapters.workspaces.local import LocalWorkspaces
+from rdev.domain.callers import Caller
 from rdev.domain.commands import Command, Kind, Priority, Status
-from rdev.domain.keys import Key, new_secret
+from rdev.domain.keys import new_secret
 from rdev.errors import (
     Conflict,
     Forbidden,
@@ -56,10 +57,10 @@ def keys(database: Database, clock: Clock) -> Keys:
 
 
 @pytest.fixture
-def admin(keys: Keys) -> Key:
+def admin(keys: Keys) -> Caller:
     secret = keys.create_first()
     assert secret is not None
-    return keys.authenticate(secret)
+    return Caller(keys.authenticate(secret))
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def exec_(database: Database, tickets: Tickets, redis_url: str) -> Iterator[Exec
         )
 
 
-def submit(exec_: Exec, by: Key, wish: Wish = WISH, **more: object) -> Command:
+def submit(exec_: Exec, by: Caller, wish: Wish = WISH, **more: object) -> Command:
     return exec_.submit(by, "demo", wish, **more)
 
 
@@ -93,7 +94,7 @@ def test_twenty_that_ask_at_once_for_the_first_key_get_one(keys: Keys) -> None:
     assert sum(secret is not None for secret in made) == 1
 
 
-def test_a_revoked_key_is_refused_at_the_next_request(keys: Keys, admin: Key) -> None:
+def test_a_revoked_key_is_refused_at_the_next_request(keys: Keys, admin: Caller) -> None:
     key, secret = keys.create(admin, name="n", scopes=("projects:read",))
     assert keys.authenticate(secret).id == key.id
     keys.revoke(key.id)
@@ -104,7 +105,7 @@ def test_a_revoked_key_is_refused_at_the_next_request(keys: Keys, admin: Key) ->
     assert keys.get(key.id).revoked_at == first
 
 
-def test_an_expired_key_is_refused(keys: Keys, admin: Key, clock: Clock) -> None:
+def test_an_expired_key_is_refused(keys: Keys, admin: Caller, clock: Clock) -> None:
     _, secret = keys.create(
         admin, name="n", scopes=("admin",), expires_at=clock.time + timedelta(seconds=10)
     )
@@ -114,7 +115,7 @@ def test_an_expired_key_is_refused(keys: Keys, admin: Key, clock: Clock) -> None
         keys.authenticate(secret)
 
 
-def test_every_wrong_secret_gets_the_same_words(keys: Keys, admin: Key) -> None:
+def test_every_wrong_secret_gets_the_same_words(keys: Keys, admin: Caller) -> None:
     key, revoked = keys.create(admin, name="n", scopes=("admin",))
     keys.revoke(key.id)
     said = set()
@@ -125,44 +126,44 @@ def test_every_wrong_secret_gets_the_same_words(keys: Keys, admin: Key) -> None:
     assert len(said) == 1
 
 
-def test_no_key_grants_more_than_it_holds(keys: Keys, admin: Key) -> None:
+def test_no_key_grants_more_than_it_holds(keys: Keys, admin: Caller) -> None:
     maker, _ = keys.create(admin, name="m", scopes=("keys:admin",), projects=("demo",))
     with pytest.raises(Forbidden):
-        keys.create(maker, name="n", scopes=("admin",), projects=("demo",))
+        keys.create(Caller(maker), name="n", scopes=("admin",), projects=("demo",))
     with pytest.raises(Forbidden):
-        keys.create(maker, name="n", scopes=("keys:admin",))
+        keys.create(Caller(maker), name="n", scopes=("keys:admin",))
 
 
-def test_a_project_is_made_once(projects: Projects, admin: Key) -> None:
+def test_a_project_is_made_once(projects: Projects, admin: Caller) -> None:
     projects.create(admin, "demo")
     with pytest.raises(Conflict):
         projects.create(admin, "demo")
 
 
 def test_a_project_that_the_key_may_not_see_is_not_found(
-    projects: Projects, keys: Keys, admin: Key
+    projects: Projects, keys: Keys, admin: Caller
 ) -> None:
     projects.create(admin, "secret")
     bound, _ = keys.create(admin, name="n", scopes=("projects:read",), projects=("web-*",))
     with pytest.raises(NotFound) as hidden:
-        projects.get(bound, "secret")
+        projects.get(Caller(bound), "secret")
     with pytest.raises(NotFound) as missing:
-        projects.get(bound, "missing")
+        projects.get(Caller(bound), "missing")
     assert hidden.value.message.replace("secret", "missing") == missing.value.message
 
 
-def test_pages_hold_only_what_the_key_sees(projects: Projects, keys: Keys, admin: Key) -> None:
+def test_pages_hold_only_what_the_key_sees(projects: Projects, keys: Keys, admin: Caller) -> None:
     for name in ("a1", "b1", "a2", "b2", "a3", "b3"):
         projects.create(admin, name)
     bound, _ = keys.create(admin, name="n", scopes=("projects:read",), projects=("b*",))
-    first, cursor = projects.list(bound, after=None, limit=2)
-    rest, end = projects.list(bound, after=cursor, limit=2)
+    first, cursor = projects.list(Caller(bound), after=None, limit=2)
+    rest, end = projects.list(Caller(bound), after=cursor, limit=2)
     assert [p.id for p in [*first, *rest]] == ["b1", "b2", "b3"]
     assert end is None
 
 
 def test_a_project_with_an_unfinished_command_is_not_deleted(
-    projects: Projects, exec_: Exec, admin: Key
+    projects: Projects, exec_: Exec, admin: Caller
 ) -> None:
     projects.create(admin, "demo")
     command = submit(exec_, admin)
@@ -174,7 +175,7 @@ def test_a_project_with_an_unfinished_command_is_not_deleted(
 
 
 def test_the_same_idempotency_key_gives_the_same_command_also_at_once(
-    projects: Projects, exec_: Exec, admin: Key
+    projects: Projects, exec_: Exec, admin: Caller
 ) -> None:
     projects.create(admin, "demo")
     with ThreadPoolExecutor(8) as pool:
@@ -193,7 +194,7 @@ def test_the_same_idempotency_key_gives_the_same_command_also_at_once(
 
 
 def test_the_hundred_and_first_waiting_command_of_a_key_is_refused(
-    projects: Projects, exec_: Exec, keys: Keys, admin: Key
+    projects: Projects, exec_: Exec, keys: Keys, admin: Caller
 ) -> None:
     projects.create(admin, "demo")
     for _ in range(100):
@@ -202,11 +203,11 @@ def test_the_hundred_and_first_waiting_command_of_a_key_is_refused(
         submit(exec_, admin)
     assert caught.value.retry_after_s
     other, _ = keys.create(admin, name="n", scopes=("admin",))
-    submit(exec_, other)
+    submit(exec_, Caller(other))
 
 
 def test_a_cancelled_command_is_never_claimed_and_says_so_in_its_stream(
-    projects: Projects, exec_: Exec, admin: Key, database: Database, redis_url: str
+    projects: Projects, exec_: Exec, admin: Caller, database: Database, redis_url: str
 ) -> None:
     projects.create(admin, "demo")
     command = submit(exec_, admin)
@@ -219,12 +220,12 @@ def test_a_cancelled_command_is_never_claimed_and_says_so_in_its_stream(
 
 
 def test_a_projects_own_limit_holds_for_all_keys_at_once(
-    projects: Projects, exec_: Exec, keys: Keys, admin: Key, database: Database
+    projects: Projects, exec_: Exec, keys: Keys, admin: Caller, database: Database
 ) -> None:
     projects.create(admin, "demo", max_concurrent=3)
     for _ in range(8):
         other, _ = keys.create(admin, name="n", scopes=("admin",))
-        submit(exec_, other)
+        submit(exec_, Caller(other))
 
     def claim(_: int) -> bool:
         with database.transaction() as tx:
@@ -238,7 +239,7 @@ def test_a_projects_own_limit_holds_for_all_keys_at_once(
 
 
 def test_a_full_project_holds_up_no_other(
-    projects: Projects, exec_: Exec, admin: Key, database: Database
+    projects: Projects, exec_: Exec, admin: Caller, database: Database
 ) -> None:
     projects.create(admin, "demo", max_concurrent=1)
     projects.create(admin, "other")
@@ -255,7 +256,7 @@ def test_a_full_project_holds_up_no_other(
 
 
 def test_a_submission_is_accepted_while_redis_is_away(
-    projects: Projects, admin: Key, database: Database, tmp_path: Path
+    projects: Projects, admin: Caller, database: Database, tmp_path: Path
 ) -> None:
     projects.create(admin, "demo")
     nowhere = f"unix://{tmp_path}/no.sock"
@@ -283,7 +284,7 @@ def test_a_database_that_is_gone_is_unavailable_within_its_limit(tmp_path: Path)
 
 
 def test_env_and_stdin_are_erased_at_the_end(
-    projects: Projects, exec_: Exec, admin: Key, database: Database
+    projects: Projects, exec_: Exec, admin: Caller, database: Database
 ) -> None:
     projects.create(admin, "demo")
     wish = Wish(Kind.SHELL, {"command": "true"}, env={"TOKEN": "hunter2"}, stdin=b"hunter2")

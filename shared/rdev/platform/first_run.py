@@ -6,18 +6,16 @@ import shlex
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rdev import wiring
 from rdev.config import settings
-from rdev.domain.keys import Key
+from rdev.domain.callers import rdev_itself
 from rdev.errors import Conflict
-from rdev.services.keys import FIRST_KEY
 
 DEMO = "demo"
 _README = "# demo\n\nA project to try rdev on. Everything here may be thrown away.\n"
-_BY_RDEV_UP = Key("rdev-up", FIRST_KEY, "", ("admin",), datetime(2020, 1, 1, tzinfo=UTC))
+_BY_RDEV_UP = rdev_itself("rdev-up")
 
 
 def first_run(home: Path, base_url: str) -> list[str]:

@@ -3,6 +3,7 @@
 import secrets
 from typing import Protocol
 
+from rdev.domain.callers import Caller
 from rdev.domain.keys import Key
 from rdev.errors import Unauthorized
 from rdev.services.keys import Keys
@@ -24,9 +25,9 @@ class EventTickets:
         self._store = store
         self._keys = keys
 
-    def issue(self, by: Key, project_id: str) -> str:
+    def issue(self, by: Caller, project_id: str) -> str:
         ticket = secrets.token_urlsafe(32)
-        self._store.put(ticket, f"{by.id} {project_id}", self.LIFETIME_S)
+        self._store.put(ticket, f"{by.key.id} {project_id}", self.LIFETIME_S)
         return ticket
 
     def redeem(self, ticket: str, project_id: str) -> Key:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from rdev.domain.callers import Caller
 from rdev.domain.commands import Command, Kind, Priority, Submission
 from rdev.domain.events import FINISHED, QUEUED
 from rdev.domain.ids import new_id
-from rdev.domain.keys import Key
 from rdev.domain.records import record_of
 from rdev.domain.wakeups import COMMAND_QUEUED
 from rdev.errors import Conflict, Detail, InvalidRequest, NotFound, TooManyRequests, Unavailable
@@ -58,7 +58,7 @@ class Exec:
 
     def submit(
         self,
-        by: Key,
+        by: Caller,
         project_id: str,
         wish: Wish,
         *,
@@ -71,16 +71,16 @@ class Exec:
         self._refuse_unenforceable(wish)
         command_id = new_id("cmd")
         with self._transaction() as tx:
-            if not by.sees(project_id) or tx.projects.get(project_id) is None:
+            if not by.key.sees(project_id) or tx.projects.get(project_id) is None:
                 raise NotFound(f"Project not found: {project_id}")
             if idempotency_key is not None:
                 digest = hashlib.sha256(wish.kind.encode() + b"\0" + request_body).digest()
                 known = tx.commands.remember_request(
-                    by.id, project_id, idempotency_key, digest, command_id
+                    by.key.id, project_id, idempotency_key, digest, command_id
                 )
                 if known is not None:
                     return _same_again(tx.commands.get(project_id, known[0]), known[1], digest)
-            waiting = tx.commands.waiting_of(by.id)
+            waiting = tx.commands.waiting_of(by.key.id)
             if waiting >= self._queue_depth:
                 raise TooManyRequests(
                     f"{self._queue_depth} commands of this key wait already. "
@@ -93,10 +93,10 @@ class Exec:
         self._wake(command, position=waiting + 1)
         return command
 
-    def get(self, by: Key, project_id: str, command_id: str) -> Command:
+    def get(self, by: Caller, project_id: str, command_id: str) -> Command:
         """Raises NotFound, also for what the key may not see."""
         command = None
-        if by.sees(project_id):
+        if by.key.sees(project_id):
             with self._transaction() as tx:
                 command = tx.commands.get(project_id, command_id)
         if command is None:
@@ -105,7 +105,7 @@ class Exec:
 
     def list(
         self,
-        by: Key,
+        by: Caller,
         project_id: str,
         *,
         before: str | None,
@@ -115,7 +115,7 @@ class Exec:
         key_id: str | None = None,
         since: datetime | None = None,
     ) -> Sequence[Command]:
-        if not by.sees(project_id):
+        if not by.key.sees(project_id):
             raise NotFound(f"Project not found: {project_id}")
         with self._transaction() as tx:
             commands = tx.commands.list(
@@ -131,7 +131,7 @@ class Exec:
                 raise NotFound(f"Project not found: {project_id}")
         return commands
 
-    def cancel(self, by: Key, project_id: str, command_id: str) -> Command:
+    def cancel(self, by: Caller, project_id: str, command_id: str) -> Command:
         """End a waiting command at once; ask the runner to end a running one. Idempotent."""
         self.get(by, project_id, command_id)
         with self._transaction() as tx:
@@ -159,11 +159,11 @@ class Exec:
             message = ", ".join(detail.message for detail in details)
             raise InvalidRequest(message, details=details)
 
-    def _submission(self, by: Key, project_id: str, command_id: str, wish: Wish) -> Submission:
+    def _submission(self, by: Caller, project_id: str, command_id: str, wish: Wish) -> Submission:
         return Submission(
             id=command_id,
             project_id=project_id,
-            key_id=by.id,
+            key_id=by.key.id,
             kind=wish.kind,
             priority=wish.priority,
             spec=wish.spec,

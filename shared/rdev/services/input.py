@@ -4,9 +4,9 @@ command carries them into its workspace (see `feeding`)."""
 import logging
 from dataclasses import dataclass
 
+from rdev.domain.callers import Caller
 from rdev.domain.commands import Command
 from rdev.domain.input import InputState, fresh_part
-from rdev.domain.keys import Key
 from rdev.errors import Conflict, NotFound, Unavailable
 from rdev.ports import QueueTickets, Transactions
 
@@ -28,7 +28,7 @@ class Input:
 
     def send(
         self,
-        by: Key,
+        by: Caller,
         project_id: str,
         command_id: str,
         data: bytes,
@@ -40,7 +40,7 @@ class Input:
         this returns. With `offset` it may be repeated: what came before is left out. Raises
         Conflict where the command takes no input (any more), and see `fresh_part`."""
         with self._transaction() as tx:
-            command = tx.commands.get(project_id, command_id) if by.sees(project_id) else None
+            command = tx.commands.get(project_id, command_id) if by.key.sees(project_id) else None
             if command is None:
                 raise NotFound(f"Command not found: {command_id}")
             state = tx.input.lock(command_id)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from rdev.domain.callers import Caller
 from rdev.domain.ids import new_id
 from rdev.domain.keys import Key, hash_secret, hint_of, new_secret, well_formed
 from rdev.errors import Forbidden, NotFound, Unauthorized
@@ -39,7 +40,7 @@ class Keys:
 
     def create(
         self,
-        by: Key,
+        by: Caller,
         *,
         name: str,
         scopes: tuple[str, ...],
@@ -51,7 +52,7 @@ class Keys:
     ) -> tuple[Key, str]:
         """A new key and its secret, which is never shown again. Raises Forbidden where it would
         hold more than its maker."""
-        if not by.may_grant(scopes, projects):
+        if not by.key.may_grant(scopes, projects):
             raise Forbidden("A key cannot grant scopes or projects that it does not hold itself.")
         secret = new_secret()
         key = Key(
@@ -65,7 +66,7 @@ class Keys:
             rate_limit=rate_limit,
             max_concurrent=max_concurrent,
             expires_at=expires_at,
-            created_by=by.id,
+            created_by=by.key.id,
         )
         with self._transaction() as tx:
             tx.keys.insert(key, hash_secret(secret, self._pepper))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from rdev.domain.keys import Key
+from rdev.domain.callers import Caller
 from rdev.domain.projects import Project
 from rdev.errors import Conflict, Forbidden, NotFound
 from rdev.ports import Transactions, Workspaces
@@ -17,24 +17,26 @@ class Projects:
         self._workspaces = workspaces
         self._now = now
 
-    def get(self, by: Key, project_id: str) -> Project:
+    def get(self, by: Caller, project_id: str) -> Project:
         """Raises NotFound also for a project that the key may not see."""
         project = None
-        if by.sees(project_id):
+        if by.key.sees(project_id):
             with self._transaction() as tx:
                 project = tx.projects.get(project_id)
         if project is None:
             raise NotFound(f"Project not found: {project_id}")
         return project
 
-    def list(self, by: Key, *, after: str | None, limit: int) -> tuple[list[Project], str | None]:
+    def list(
+        self, by: Caller, *, after: str | None, limit: int
+    ) -> tuple[list[Project], str | None]:
         """A page of the projects that the key sees, by name, and where the next page begins."""
         seen: list[Project] = []
         with self._transaction() as tx:
             while True:
                 page = tx.projects.list(after=after, limit=limit + 1)
                 for project in page:
-                    if not by.sees(project.id):
+                    if not by.key.sees(project.id):
                         continue
                     if len(seen) == limit:
                         return seen, seen[-1].id
@@ -45,7 +47,7 @@ class Projects:
 
     def create(
         self,
-        by: Key,
+        by: Caller,
         project_id: str,
         *,
         git_url: str | None = None,
@@ -54,7 +56,7 @@ class Projects:
     ) -> Project:
         """Make the workspace, then the record: a crash in between leaves a folder that the next
         attempt takes over."""
-        if not by.sees(project_id):
+        if not by.key.sees(project_id):
             raise Forbidden(f"This API key is not bound to a project named {project_id}.")
         with self._transaction() as tx:
             if tx.projects.get(project_id) is not None:
@@ -68,11 +70,11 @@ class Projects:
         )
         self._workspaces.create(project_id, git_url=git_url)
         with self._transaction() as tx:
-            if not tx.projects.insert(project, by.id):
+            if not tx.projects.insert(project, by.key.id):
                 raise Conflict(f"There is a project of that name already: {project_id}")
         return project
 
-    def delete(self, by: Key, project_id: str) -> None:
+    def delete(self, by: Caller, project_id: str) -> None:
         """Remove the project with its files. Its commands' records stay. Raises Conflict while
         a command of it waits or runs."""
         self.get(by, project_id)

@@ -1,0 +1,27 @@
+"""What the services need of the world, named by the semantics they rely on. A file a noun."""
+
+from rdev.ports.archive import ArchiveTable, SegmentArchive
+from rdev.ports.events import EventStreams, ProjectFeed
+from rdev.ports.exec import CommandTable, InputTable, QueueTable, QueueTickets
+from rdev.ports.keys import KeyTable
+from rdev.ports.projects import ProjectTable
+from rdev.ports.transactions import Transaction, Transactions
+from rdev.ports.workspaces import Liveness, Workspace, Workspaces
+
+__all__ = [
+    "ArchiveTable",
+    "CommandTable",
+    "EventStreams",
+    "InputTable",
+    "KeyTable",
+    "Liveness",
+    "ProjectFeed",
+    "ProjectTable",
+    "QueueTable",
+    "QueueTickets",
+    "SegmentArchive",
+    "Transaction",
+    "Transactions",
+    "Workspace",
+    "Workspaces",
+]

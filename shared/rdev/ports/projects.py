@@ -1,0 +1,13 @@
+"""The records of projects."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from rdev.domain.projects import Project
+
+
+class ProjectTable(Protocol):
+    def insert(self, project: Project, created_by: str) -> bool: ...
+    def get(self, project_id: str) -> Project | None: ...
+    def list(self, *, after: str | None, limit: int) -> Sequence[Project]: ...
+    def delete(self, project_id: str) -> bool: ...

@@ -1,0 +1,101 @@
+"""Where commands run."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Protocol
+
+from rdev.domain.commands import Exit, Launch
+
+
+class Liveness(Enum):
+    """What a workspace knows of a command that has no end yet."""
+
+    UNKNOWN = "unknown"
+    """Nothing was ever prepared or started under this id."""
+    PREPARED = "prepared"
+    """Prepared, and not started (yet)."""
+    RUNNING = "running"
+    DRAINING = "draining"
+    """The leader ended; survivors are being given their time and then killed."""
+    ENDED = "ended"
+    """All is over: the exit is known and the output files are final."""
+    DEAD = "dead"
+    """Started, no exit recorded, and nobody left who would record one."""
+    CANCELLED = "cancelled"
+    """Its start token was planted by `forestall`: it will never start."""
+
+
+class Workspace(Protocol):
+    """Where one project's commands run. Every method raises WorkspaceUnavailable when it cannot
+    be asked, and may be called by any number of runners at once."""
+
+    def start(self, launch: Launch) -> None:
+        """Have the command started unless it was already: however often and by however many
+        this is called, the command starts at most once. Returns before it has started.
+        Raises CommandRefused for what can be seen at once to be wrong, and WorkspaceUnavailable
+        only where this call has certainly started nothing: where it cannot know (a connection
+        that broke), it returns, and `liveness` will tell."""
+
+    def liveness(self, command_id: str) -> Liveness: ...
+
+    def refusal(self, command_id: str) -> tuple[str, str] | None:
+        """(reason, message) if the leader declined to start it (`cwd_not_found`,
+        `cwd_outside_workspace`, `program_not_found`); then nothing was run, and the token is
+        taken."""
+
+    def exit(self, command_id: str) -> Exit | None:
+        """How the leader ended, as soon as it is known (also while survivors drain)."""
+
+    def read(self, command_id: str, stream: str, offset: int, max_bytes: int) -> bytes:
+        """Bytes of `stdout` or `stderr` from `offset`; empty where there are none (yet)."""
+
+    def wait(self, command_id: str, timeout_s: float) -> None:
+        """Block until something about the command may have changed, or the timeout. Spurious
+        returns are fine; a missed change costs `timeout_s` at most."""
+
+    def wake(self, command_id: str) -> None:
+        """Have this process's `wait` for the command return."""
+
+    def feed(self, command_id: str, offset: int, data: bytes) -> int | None:
+        """Put bytes into the stdin of a command that was launched with `stdin_open`, only what
+        begins exactly where its input ends so far; `Launch.stdin` is the beginning. Returns where
+        it ends now: lower than asked where the command has not read what it was given before.
+        None: its stdin was given up, nobody will ever read it."""
+
+    def close_stdin(self, command_id: str) -> None:
+        """Let its stdin end after what it was fed. Twice is no error."""
+
+    def usage(self, command_id: str) -> Mapping[str, int | float]:
+        """What the kernel counted, where it did: `memory_max_bytes`, `cpu_s`, and `oom_kills`,
+        the processes that it killed for the command's memory limit."""
+
+    def signal(self, command_id: str, name: str) -> None:
+        """Send TERM, INT or KILL to the command's whole process group and, for KILL, to every
+        process that carries its RDEV_COMMAND_ID. Nothing there: no error."""
+
+    def survivors(self, command_id: str) -> int:
+        """How many processes of the command are alive."""
+
+    def forestall(self, command_id: str) -> bool:
+        """Plant the start token, so that the command can never start. False: it has started."""
+
+    def clean(self, command_id: str) -> None:
+        """Remove the command's directory; its start token stays for seven days."""
+
+
+class Workspaces(Protocol):
+    """The workspaces of all projects."""
+
+    def of(self, project_id: str) -> Workspace: ...
+
+    def create(self, project_id: str, *, git_url: str | None) -> None:
+        """Make the workspace. Making it twice is no error."""
+
+    def enforceable(self) -> frozenset[str]:
+        """The names of the limits that a command can be held to here."""
+
+    def delete(self, project_id: str) -> None:
+        """Kill what runs in it and remove it with all its files. Twice is no error."""
+
+    def prune(self) -> int:
+        """Remove start tokens whose seven days are over. How many."""
