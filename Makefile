@@ -21,7 +21,7 @@ DEAD := $(shell $(BIN)/python -c 'import sys; sys.exit(open("$(VENV)/.place").re
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos fast check
+.PHONY: help run test chaos bench fast check
 .DELETE_ON_ERROR:
 
 help: ## show this
@@ -35,6 +35,9 @@ test: $(VENV)/.dev ## run every test
 
 chaos: $(VENV)/.dev ## kill everything at random under load, then compare (COMMANDS=… FAULTS=… SEED=…)
 	@cd tests && exec ../$(BIN)/python -m chaos --commands $(or $(COMMANDS),500) --faults $(or $(FAULTS),200) $(if $(SEED),--seed $(SEED)) $(CHAOS)
+
+bench: $(VENV)/.dev ## measure against the references, in one table of ratios (BENCH=… for one module)
+	@cd tests && exec ../$(BIN)/python -m bench $(BENCH)
 
 fast: $(VENV)/.dev ## run the tests that take seconds
 	@exec $(BIN)/python -m pytest -m "not slow" tests/unit

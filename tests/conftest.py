@@ -17,6 +17,7 @@ import pytest
 import redis
 from psycopg import sql
 
+from key_service import close_gates
 from rdev.config import SOURCE_ROOT
 from rdev.platform import unprivileged
 from rdev.platform.stores import Postgres, Valkey, migrate
@@ -111,6 +112,12 @@ def redis_url(valkey: Valkey) -> str:
     with redis.Redis.from_url(valkey.url) as client:
         client.flushall()
     return valkey.url
+
+
+@pytest.fixture(autouse=True)
+def _gates_are_closed() -> Iterator[None]:
+    yield
+    close_gates()
 
 
 def end(process: "subprocess.Popen[bytes]", how: signal.Signals) -> None:

@@ -149,7 +149,9 @@ def free_port() -> int:
 def _environment(home: Path, folder: Path, settings: dict[str, object]) -> dict[str, str]:
     # Nothing of the caller's RDEV_*, which would point this stack elsewhere.
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
-    own = {"HOME": str(folder), "RDEV_HOME": str(home)}
+    # Nobody is slowed down but where a test is about that.
+    patient = {"RDEV_DEFAULT_RATE_LIMIT": "100000", "RDEV_FREE_FAILURES": "100000"}
+    own = {"HOME": str(folder), "RDEV_HOME": str(home), **patient}
     return kept | own | {f"RDEV_{name.upper()}": str(value) for name, value in settings.items()}
 
 

@@ -8,7 +8,7 @@ from rdev import wiring
 from rdev.domain.callers import Caller
 from rdev.errors import InvalidRequest
 from rdev.http import envelope, parsing
-from rdev.http.auth import caller, require
+from rdev.http.auth import require, require_ticket
 from rdev.http.function import install, no_such_route
 from rdev.http.models import EventsQuery
 from rdev.http.sse import EventsBlueprint
@@ -38,7 +38,7 @@ def stream(project_id: str) -> Response:
 def create_ticket(project_id: str) -> Response:
     """A ticket for `?ticket=`, since a browser's EventSource can send no key. It opens one stream
     of this project, once, within 60 seconds."""
-    by = require(wiring.keys(), "projects:read")
+    by = require("projects:read")
     wiring.projects().get(by, project_id)
     ticket = wiring.event_tickets().issue(by, project_id)
     return envelope.data({"ticket": ticket, "expires_in_s": wiring.event_tickets().LIFETIME_S}, 201)
@@ -46,10 +46,10 @@ def create_ticket(project_id: str) -> Response:
 
 def _caller(project_id: str, ticket: str | None) -> Caller:
     if ticket is None:
-        return require(wiring.keys(), "projects:read")
+        return require("projects:read")
     if "X-API-Key" in request.headers or "Authorization" in request.headers:
         raise InvalidRequest.field("ticket", "send a key or a ticket, not both")
-    return caller(wiring.event_tickets().redeem(ticket, project_id))
+    return require_ticket(ticket, project_id, "projects:read")
 
 
 install(blueprint)

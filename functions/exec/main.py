@@ -29,7 +29,7 @@ _MAX_IDEMPOTENCY_KEY = 255
 @blueprint.post("/projects/<project_id>/claude", defaults={"kind": Kind.CLAUDE})
 def submit(project_id: str, kind: Kind) -> Response:
     """Queue a command. `Prefer: wait=N` waits up to N seconds for its end."""
-    by = require(wiring.keys(), "projects:execute")
+    by = require("projects:execute")
     asked = parsing.body(_MODELS[kind])
     patience_s = wait_s(request.headers.get("Prefer", ""))
     command = wiring.exec_().submit(
@@ -52,7 +52,7 @@ def submit(project_id: str, kind: Kind) -> Response:
 @blueprint.get("/projects/<project_id>/commands")
 def list_commands(project_id: str) -> Response:
     """List a project's commands, newest first."""
-    by = require(wiring.keys(), "projects:read")
+    by = require("projects:read")
     page = parsing.query(CommandsPage)
     found = wiring.exec_().list(
         by,
@@ -86,7 +86,7 @@ def get_output(project_id: str, command_id: str) -> Any:
 @blueprint.post("/projects/<project_id>/commands/<command_id>/cancel")
 def cancel_command(project_id: str, command_id: str) -> Response:
     """Cancel a command: at once where it waits, TERM and then KILL where it runs. Idempotent."""
-    by = require(wiring.keys(), "projects:execute")
+    by = require("projects:execute")
     command = wiring.exec_().cancel(by, project_id, command_id)
     return envelope.data(record_of(command), 200 if command.status.final else 202)
 
@@ -94,7 +94,7 @@ def cancel_command(project_id: str, command_id: str) -> Response:
 @blueprint.post("/projects/<project_id>/commands/<command_id>/input")
 def send_input(project_id: str, command_id: str) -> Response:
     """Send bytes to a running command's stdin, in order and each once; `close` ends it."""
-    by = require(wiring.keys(), "projects:execute")
+    by = require("projects:execute")
     asked = piece()
     accepted = wiring.input_().send(
         by, project_id, command_id, asked.data, offset=asked.offset, close=asked.close
@@ -106,12 +106,12 @@ def send_input(project_id: str, command_id: str) -> Response:
 @blueprint.get("/queue")
 def get_queue() -> Response:
     """How many commands wait and run, by priority."""
-    require(wiring.keys(), "projects:read")
+    require("projects:read")
     return envelope.data(list(wiring.exec_().queue()), next_cursor=None)
 
 
 def _seen(project_id: str, command_id: str) -> Command:
-    by = require(wiring.keys(), "projects:read")
+    by = require("projects:read")
     return wiring.exec_().get(by, project_id, command_id)
 
 

@@ -21,7 +21,7 @@ blueprint = Blueprint("projects", __name__, url_prefix="/projects")
 @blueprint.get("")
 def list_projects() -> Response:
     """List the projects that the key may see, by name."""
-    by = require(wiring.keys(), "projects:read")
+    by = require("projects:read")
     page = parsing.query(Page)
     shown, cursor = wiring.projects().list(by, after=page.cursor, limit=page.limit)
     return envelope.data([_shown(project) for project in shown], next_cursor=cursor)
@@ -30,7 +30,7 @@ def list_projects() -> Response:
 @blueprint.post("")
 def create_project() -> Response:
     """Create a project and its workspace."""
-    by = require(wiring.keys(), "projects:write")
+    by = require("projects:write")
     asked = parsing.body(CreateProject)
     project = wiring.projects().create(
         by,
@@ -47,14 +47,14 @@ def create_project() -> Response:
 @blueprint.get("/<project_id>")
 def get_project(project_id: str) -> Response:
     """Get a project."""
-    by = require(wiring.keys(), "projects:read")
+    by = require("projects:read")
     return envelope.data(_shown(wiring.projects().get(by, project_id)))
 
 
 @blueprint.delete("/<project_id>")
 def delete_project(project_id: str) -> Response:
     """Delete a project with all its files. Its commands' records stay."""
-    by = require(wiring.keys(), "projects:write")
+    by = require("projects:write")
     wiring.projects().delete(by, project_id)
     return envelope.data({"id": project_id, "deleted": True})
 

@@ -1,4 +1,4 @@
-"""System: health, readiness, metrics."""
+"""System: health, readiness, metrics, and the API's own description."""
 
 import flask
 import functions_framework
@@ -7,6 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from rdev import __version__, wiring
 from rdev.http import envelope
+from rdev.http.auth import require
 from rdev.http.function import install, no_such_route
 
 blueprint = Blueprint("system", __name__)
@@ -32,6 +33,15 @@ def ready() -> Response:
 def metrics() -> Response:
     """Prometheus metrics of this process."""
     return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+
+
+@blueprint.get("/openapi.json")
+def openapi() -> Response:
+    """This API as an OpenAPI 3.1 document."""
+    from rdev.http.operations.document import as_json
+
+    require()
+    return Response(as_json(), mimetype="application/json")
 
 
 install(blueprint)

@@ -4,14 +4,19 @@ Every field is `RDEV_<NAME>` in the environment. The pepper may also come from a
 `RDEV_PEPPER_FILE` (Kubernetes and OpenFaaS mount secrets as files).
 """
 
+import re
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import AliasChoices, Field, SecretStr, model_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from rdev.domain.addresses import parse_networks
 
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
 """The checkout (or the image's /app): where `functions/` and `migrations/` lie."""
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")  # as browsers send it: no path
 
 
 class Settings(BaseSettings):
@@ -28,10 +33,15 @@ class Settings(BaseSettings):
     """No request waits longer than this for a store."""
 
     pepper: SecretStr = SecretStr("")
-    """Keys the HMAC under which API keys are stored. At least 32 characters."""
+    """Keys the HMAC under which API keys are stored. At least 32 characters. To replace it: one a
+    line, the new one first, each as `VERSION:PEPPER`; one without a version is version 1."""
     pepper_file: Path | None = None
 
     max_body_bytes: int = 2 * 1024 * 1024
+    request_timeout_s: float = Field(default=30.0, gt=0)
+    """How long a request's body, and a connection's first headers, may take to arrive."""
+    cors_origins: str = ""
+    """Origins, with commas between, whose pages may call this API from a browser."""
 
     workspaces: str = Field(default="local", pattern="^local$")
     """Which kind of workspace projects get."""
@@ -69,9 +79,44 @@ class Settings(BaseSettings):
     """How long a command's survivors may go on writing after it ended, before they are killed."""
     default_timeout_s: float = Field(default=3600.0, gt=0)
 
+    trusted_proxies: str = ""
+    """CIDRs, with commas between, of the proxies whose X-Forwarded-For is believed."""
+    default_rate_limit: int = Field(default=10, ge=1)
+    """Requests in any second, for a key without a limit of its own."""
+    free_failures: int = Field(default=10, ge=0)
+    """Failed attempts to authenticate a minute from one address that are answered at once; each
+    further one is answered later, up to a second."""
     default_max_concurrent: int = Field(default=5, ge=1)
     queue_depth: int = Field(default=100, ge=1)
     """How many commands of one key may wait."""
+
+    deliver_at_once: int = Field(default=20, ge=1)
+    """How many webhooks one process sends at once."""
+    deliver_for_s: float = Field(default=240.0, gt=0)
+    """How long a woken webhooks function sends inside one request."""
+    webhook_allow_cidrs: str = ""
+    """CIDRs, with commas between, that webhooks may go to although they are not public."""
+    webhook_allow_http: bool = False
+    """Whether webhooks may go out in plain http."""
+    webhook_timeout_s: float = Field(default=15.0, gt=0)
+    """An attempt is over by then, however slowly the receiver takes or answers it."""
+    webhook_connect_timeout_s: float = Field(default=5.0, gt=0)
+    """How long looking a receiver's name up may take, and then connecting, TLS included."""
+    webhook_max_concurrent: int = Field(default=4, ge=1)
+    """Requests to one endpoint at once, where it has no limit of its own."""
+    webhook_schedule_s: str = Field(
+        default="0,5,300,1800,7200,18000,36000,50400,72000,86400",
+        pattern=r"^0(\.0)?(,\d+(\.\d+)?)*$",
+    )
+    """The delay before each attempt, after the one before; as Standard Webhooks has it."""
+    webhook_breaker_failures: int = Field(default=5, ge=1)
+    """So many failures in a row have an endpoint left alone for a while."""
+    webhook_breaker_s: float = Field(default=30.0, gt=0)
+    """For how long at first; doubled with each probe that fails, up to ten minutes."""
+    webhook_disable_after_days: float = Field(default=5.0, ge=0)
+    """An endpoint that has taken nothing for so long is disabled; 0: never."""
+    webhook_retention_days: float = Field(default=30.0, ge=0)
+    """How long events, deliveries and attempts are kept; 0: for ever."""
 
     sse_heartbeat_s: float = Field(default=15.0, gt=0)
     sse_max_age_s: float = Field(default=570.0, gt=0)
@@ -79,8 +124,44 @@ class Settings(BaseSettings):
     sse_write_timeout_s: float = Field(default=10.0, gt=0)
     """A reader that takes nothing for this long is disconnected."""
 
+    audit_command_text: str = Field(default="full", pattern="^(full|hashed|off)$")
+    """What the audit log holds of what a command runs: its text with secrets masked, a hash of
+    it, or nothing."""
+    audit_retention_days: float = Field(default=0.0, ge=0)
+    """How long the audit log is kept; 0: for ever."""
+
     log_format: str = Field(default="json", pattern="^(json|text)$")
     log_level: str = "info"
+
+    @property
+    def cors_allowed_origins(self) -> list[str]:
+        return [text for part in self.cors_origins.split(",") if (text := part.strip())]
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for part in value.split(","):
+            if part.strip() and not _ORIGIN.fullmatch(part.strip()):
+                raise ValueError(f"{part.strip()!r} is no origin, such as https://example.com")
+        return value
+
+    @property
+    def trusted_proxy_networks(self) -> list[str]:
+        return [text for part in self.trusted_proxies.split(",") if (text := part.strip())]
+
+    @property
+    def webhook_allow_networks(self) -> list[str]:
+        return [text for part in self.webhook_allow_cidrs.split(",") if (text := part.strip())]
+
+    @property
+    def webhook_delays_s(self) -> tuple[float, ...]:
+        return tuple(float(part) for part in self.webhook_schedule_s.split(","))
+
+    @field_validator("trusted_proxies", "webhook_allow_cidrs")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        parse_networks(part for part in value.split(",") if part.strip())
+        return value
 
     @model_validator(mode="before")
     @classmethod

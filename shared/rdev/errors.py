@@ -2,9 +2,11 @@
 
 RdevError
 ├── InvalidRequest          BAD_REQUEST
-├── Unauthorized            UNAUTHORIZED
-├── Forbidden               FORBIDDEN
+├── Refused
+│   ├── Unauthorized        UNAUTHORIZED
+│   └── Forbidden           FORBIDDEN
 ├── NotFound                NOT_FOUND
+│   └── Hidden
 ├── MethodNotAllowed        METHOD_NOT_ALLOWED
 ├── Conflict                CONFLICT
 ├── Gone                    GONE
@@ -58,13 +60,24 @@ class InvalidRequest(RdevError):
         return cls(f"{field}: {message}", details=(Detail(field, message),))
 
 
-class Unauthorized(RdevError):
+class Refused(RdevError):
+    """The API key does not open this.
+
+    `key_id` is whose key it was, where that is known: the audit log's to tell, no answer's.
+    """
+
+    def __init__(self, message: str | None = None, *, key_id: str | None = None) -> None:
+        super().__init__(message)
+        self.key_id = key_id
+
+
+class Unauthorized(Refused):
     """Missing or invalid API key. Send one as `X-API-Key` or `Authorization: Bearer`."""
 
     code = "UNAUTHORIZED"
 
 
-class Forbidden(RdevError):
+class Forbidden(Refused):
     """The API key lacks the permission for this."""
 
     code = "FORBIDDEN"
@@ -74,6 +87,10 @@ class NotFound(RdevError):
     """There is nothing here."""
 
     code = "NOT_FOUND"
+
+
+class Hidden(NotFound):
+    """There is nothing here."""  # that this key may see: said in the same words as NotFound
 
 
 class MethodNotAllowed(RdevError):

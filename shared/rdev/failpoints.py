@@ -2,7 +2,8 @@
 
 `RDEV_FAIL_POINTS="claim.after=0.1,finish.*=0.02"` has the process that reaches such a point end
 itself there with SIGKILL, by that probability; `stop:` before a name has it stop itself
-(SIGSTOP) instead, as if its machine had frozen. Unset, a point costs one look at an empty tuple.
+(SIGSTOP) instead, as if its machine had frozen, and `raise:` has it meet an error there that nobody
+foresaw. Unset, a point costs one look at an empty tuple.
 
 `RDEV_UNSAFE="start_token,epoch,append"` turns single safeguards off, to show that the chaos
 suite's checks bite. Refused without RDEV_CHAOS=1.
@@ -17,11 +18,19 @@ from fnmatch import fnmatchcase
 SAFEGUARDS = ("start_token", "epoch", "append")
 
 
+_ACTIONS = {"": signal.SIGKILL, "stop": signal.SIGSTOP, "raise": None}
+
+
+class UnforeseenError(Exception):
+    """What a fail point raises: no error of rdev's, as a bug's would be."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Point:
     pattern: str
     probability: float
-    action: signal.Signals
+    action: signal.Signals | None
+    """None: raise."""
 
 
 def reach(name: str) -> None:
@@ -31,6 +40,8 @@ def reach(name: str) -> None:
     for point in _POINTS:
         if fnmatchcase(name, point.pattern) and random.random() < point.probability:  # noqa: S311 - no secret
             _note(name)
+            if point.action is None:
+                raise UnforeseenError(name)
             os.kill(os.getpid(), point.action)
 
 
@@ -43,9 +54,8 @@ def _points(text: str) -> tuple[_Point, ...]:
     points = []
     for part in filter(None, text.split(",")):
         pattern, _, probability = part.partition("=")
-        stop = pattern.startswith("stop:")
-        action = signal.SIGSTOP if stop else signal.SIGKILL
-        points.append(_Point(pattern.removeprefix("stop:"), float(probability or 1), action))
+        how, _, name = pattern.rpartition(":")
+        points.append(_Point(name, float(probability or 1), _ACTIONS[how]))
     return tuple(points)
 
 

@@ -12,7 +12,7 @@ import redis
 
 from chaos.client import FINAL, PROJECT, Case
 from chaos.cluster import Cluster, command_processes
-from chaos.load import written
+from chaos.load import NO_SPACE, written
 
 _SETTLE_S = 90.0
 
@@ -26,6 +26,10 @@ class Verdict:
     not_kept: int = 0
     """Commands whose output was in Redis alone when Redis lost its data: they had ended, and no
     archive is kept."""
+    met_full_disk: int = 0
+    """Commands that could not write all they wanted to."""
+    never_started: int = 0
+    """Commands that could not be put into the full workspace, again and again."""
 
     def note(self, what: str, which: str) -> None:
         self.problems.setdefault(what, []).append(which)
@@ -35,19 +39,27 @@ class Verdict:
         return not self.problems
 
 
-def check(cluster: Cluster, cases: list[Case], wipes: list[float], verdict: Verdict) -> None:
+def check(
+    cluster: Cluster,
+    cases: list[Case],
+    wipes: list[float],
+    verdict: Verdict,
+    *,
+    disk_was_full: bool = False,
+) -> None:
     """All but `settle`'s."""
     archived = (cluster.folder / "archive").exists()
-    starts = Counter((cluster.workspaces / "counter").read_text().split())
+    starts = Counter(cluster.counter.read_text().split())
     for case in cases:
         if case.problem:
             verdict.note("problem of the client", f"{case.tag}: {case.problem}")
             continue
         kept = archived or not any(wipe >= _ended(case) - 1 for wipe in wipes)
         verdict.not_kept += not kept
-        _check_end(case, verdict)
-        _check_starts(case, starts[case.tag], verdict)
-        _check_bytes(case, verdict)
+        excused = disk_was_full and _met_full_disk(case, starts[case.tag], verdict)
+        _check_end(case, verdict, excused=excused)
+        _check_starts(case, starts[case.tag], verdict, excused=excused)
+        _check_bytes(case, verdict, excused=excused)
         if kept:
             _check_kept(case, verdict)
     _check_rows(cluster, cases, verdict)
@@ -66,7 +78,19 @@ def settle(cluster: Cluster, verdict: Verdict) -> None:
             verdict.note(what, which)
 
 
-def _check_end(case: Case, verdict: Verdict) -> None:
+def _met_full_disk(case: Case, starts: int, verdict: Verdict) -> bool:
+    """Whether it says that it could not write, or nobody could start it: both are true ends."""
+    record = case.record
+    if record.get("status") != "failed":
+        return False
+    met = record["exit_code"] == NO_SPACE
+    never = record["reason"] == "infrastructure" and starts == 0 and record["started_at"] is None
+    verdict.met_full_disk += met
+    verdict.never_started += never
+    return met or never
+
+
+def _check_end(case: Case, verdict: Verdict, *, excused: bool) -> None:
     record, work = case.record, case.work
     status = record.get("status")
     said = (
@@ -76,6 +100,8 @@ def _check_end(case: Case, verdict: Verdict) -> None:
         verdict.note("no end", said)
     elif status == "lost":
         verdict.note("lost", said)
+    elif excused:
+        pass
     elif case.cancel_after_s is not None:
         if status != "cancelled":
             verdict.note("untrue end", said)
@@ -96,17 +122,19 @@ def _check_end(case: Case, verdict: Verdict) -> None:
         verdict.note("event and record differ", said)
 
 
-def _check_starts(case: Case, starts: int, verdict: Verdict) -> None:
+def _check_starts(case: Case, starts: int, verdict: Verdict, *, excused: bool) -> None:
     stopped = case.cancel_after_s is not None or case.timeout_s is not None
     if starts > 1:
         verdict.note("started twice", f"{case.tag} {case.command_id}: {starts} times")
     elif starts == 1 and case.record.get("started_at") is None:
         verdict.note("ran, and the record says it did not", f"{case.tag} {case.command_id}")
-    elif starts == 0 and not stopped:  # one that is stopped may not get to its first line
+    elif starts == 0 and not (
+        stopped or excused
+    ):  # one that is stopped may not get to its first line
         verdict.note("did not run", f"{case.tag} {case.command_id}")
 
 
-def _check_bytes(case: Case, verdict: Verdict) -> None:
+def _check_bytes(case: Case, verdict: Verdict, *, excused: bool) -> None:
     book = case.book
     if book is None or case.record.get("status") not in FINAL:
         return
@@ -119,7 +147,7 @@ def _check_bytes(case: Case, verdict: Verdict) -> None:
         size = output[f"{stream}_bytes"]
         verdict.bytes_compared += size
         said = f"{case.tag} {case.command_id} {stream}: {size} of {len(whole)} bytes"
-        if case.work.ends == "itself" and size != len(whole):
+        if size > len(whole) or (case.work.ends == "itself" and size < len(whole) and not excused):
             verdict.note("bytes missing in the record", said)
         right = hashlib.sha256(whole[:size]).hexdigest()
         if output["sha256"][stream] not in (right, None if size == 0 else right):

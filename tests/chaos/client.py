@@ -151,7 +151,7 @@ class Client:
         script = f"exec {sys.executable} {folder / 'load.py'} '{case.work.as_json()}'"
         body: dict[str, Any] = {
             # The counter first: one line a start, whatever comes after it.
-            "command": f"echo {case.tag} >>{folder / 'counter'}; {script}",
+            "command": f"echo {case.tag} >>{folder.parent.parent / 'counter'}; {script}",
             "priority": case.priority,
         }
         if case.timeout_s is not None:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from chaos.disk import Disk
 from chaos.proxy import Proxy
 from rdev.config import SOURCE_ROOT
 from rdev.platform import unprivileged
@@ -47,7 +48,8 @@ class Part:
 
 
 class Cluster:
-    """`settings` as in rdev.config; `fail_points` by part."""
+    """`settings` as in rdev.config; `fail_points` by part, and `sources` where a part is to run
+    another version than this: both hold from its next start on."""
 
     def __init__(
         self,
@@ -59,7 +61,9 @@ class Cluster:
     ) -> None:
         self.folder = folder
         self.fail_log = folder / "failures.log"
+        self.disk = Disk(folder / "disk")
         self.fail_points = fail_points or {}
+        self.sources: dict[str, Path] = {}
         self._settings = settings or {}
         self._unsafe = unsafe
         self._guest = unprivileged.account()
@@ -72,11 +76,16 @@ class Cluster:
 
     @property
     def workspaces(self) -> Path:
-        return self.folder / "workspaces"
+        return self.disk.folder / "workspaces"
+
+    @property
+    def counter(self) -> Path:
+        """Where each command adds a line at its start; not on the disk that may be full."""
+        return self.folder / "counter"
 
     @property
     def commands(self) -> Path:
-        return self.folder / "commands"
+        return self.disk.folder / "commands"
 
     def start(self) -> None:
         (self.folder / "valkey").mkdir()
@@ -201,6 +210,8 @@ class Cluster:
             **self._settings,
         }
         kept = {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
+        if name in self.sources:
+            kept["PYTHONPATH"] = str(self.sources[name] / "shared")
         return kept | {f"RDEV_{name.upper()}": str(value) for name, value in settings.items()}
 
     def _spawn(self, part: Part) -> None:
@@ -235,6 +246,8 @@ def cluster(**options: object) -> Iterator[Cluster]:
         if running is not None:
             running.end()
             _end_commands(folder)
+            if os.environ.get("RDEV_CHAOS_KEEP") != "1":
+                running.disk.end()
         if os.environ.get("RDEV_CHAOS_KEEP") != "1":
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -12,10 +12,14 @@ import psycopg
 import redis
 
 from chaos.cluster import LEASE_S, RUNNERS, Cluster
+from chaos.disk import Swap
+
+DISK_FULL = "disk of the workspaces full"
+ARCHIVE_GONE = "archive not there"
 
 _RUNNER_POINTS = (
     "claim.*=0.01,start.*=0.01,append.*=0.003,stop.*=0.05,finish.*=0.01,announce.*=0.01,"
-    "clean.*=0.01,closing.*=0.01,requeue.*=0.05,stop:append.after=0.0005,handover.*=0.2"
+    "clean.*=0.01,closing.*=0.01,archive.*=0.005,requeue.*=0.05,stop:append.after=0.0005,handover.*=0.2"
 )
 FAIL_POINTS = {
     "functions": "submit.*=0.01",
@@ -32,6 +36,8 @@ class Faults:
         self._done: Counter[str] = Counter()
         self._stopped: list[threading.Thread] = []
         self.wipes: list[float] = []
+        self._archive = Swap(cluster.folder / "archive")
+        self._filling = threading.Lock()
         self._kinds: dict[str, tuple[float, Callable[[], None]]] = {
             "kill -9 of a runner": (5, lambda: self._kill(self._runner())),
             "SIGTERM to a runner (handover)": (2, self._terminate),
@@ -45,7 +51,14 @@ class Faults:
             "connections to Postgres cut": (2, lambda: self._cut("postgres")),
             "connections to Valkey cut": (2, lambda: self._cut("valkey")),
             "connections held up": (1, self._stall),
+            ARCHIVE_GONE: (2, self._lose_archive),
+            DISK_FULL: (3 if cluster.disk.can_be_full else 0, self._fill_disk),
         }
+
+    @property
+    def left_out(self) -> list[str]:
+        """What could not be done on this machine."""
+        return [kind for kind, (weight, _) in self._kinds.items() if not weight]
 
     @property
     def by_kind(self) -> Counter[str]:
@@ -77,6 +90,23 @@ class Faults:
     def _terminate(self) -> None:
         self._cluster.parts[self._runner()].signal(signal.SIGTERM)
 
+    def _beside(self, act: Callable[[], None]) -> None:
+        self._stopped.append(threading.Thread(target=act))
+        self._stopped[-1].start()
+
+    def _lose_archive(self) -> None:
+        for_s = self._random.uniform(0.5, 6.0)
+        self._beside(lambda: self._archive.be_gone(for_s))
+
+    def _fill_disk(self) -> None:
+        for_s = self._random.uniform(0.2, 3.0)
+
+        def fill() -> None:
+            with self._filling:
+                self._cluster.disk.be_full(for_s)
+
+        self._beside(fill)
+
     def _stop_beyond_lease(self) -> None:
         part = self._cluster.parts[self._runner()]
         for_s = LEASE_S + self._random.uniform(0.5, 3.0)
@@ -86,8 +116,7 @@ class Faults:
             time.sleep(for_s)
             part.signal(signal.SIGCONT)
 
-        self._stopped.append(threading.Thread(target=stop))
-        self._stopped[-1].start()
+        self._beside(stop)
 
     def _empty(self) -> None:
         self.wipes.append(time.time())

@@ -3,6 +3,7 @@
 Runs inside a workspace too (`python load.py JSON`), so it needs nothing but the standard library.
 """
 
+import errno
 import json
 import os
 import random
@@ -13,6 +14,8 @@ from dataclasses import asdict, dataclass
 # Characters of one to four bytes, so that cuts fall into the middle of some.
 TEXT = "Zeile %d: größer als α, 小さい, und 🚀 fliegt davon.\n"  # noqa: RUF001 - see above
 MOST_BYTES = 2_000_000
+NO_SPACE = 28
+"""Its exit code where it could not write what it was to write."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,20 @@ def _perform(work: Work) -> None:
             data = output[name]
             piece = data[len(data) * step // steps : len(data) * (step + 1) // steps]
             while piece:
-                piece = piece[os.write(fd, piece) :]
+                piece = piece[_write(fd, piece) :]
         time.sleep(work.seconds / steps)
     if work.ends != "itself":
         time.sleep(600)
     os._exit(work.exit_code)
+
+
+def _write(fd: int, data: bytes) -> int:
+    try:
+        return os.write(fd, data)
+    except OSError as exc:
+        if exc.errno != errno.ENOSPC:
+            raise
+        os._exit(NO_SPACE)
 
 
 def _beget(*, escape: bool) -> None:

@@ -20,6 +20,11 @@ def render(outcome: Outcome) -> str:
         ("streams resumed by id", outcome.reconnects),
         ("bytes compared", outcome.verdict.bytes_compared),
         ("of commands that had ended, output that only Redis held", outcome.verdict.not_kept),
+        (
+            "commands that could not write on a full disk, and said so",
+            outcome.verdict.met_full_disk,
+        ),
+        ("commands that a full disk kept from starting at all", outcome.verdict.never_started),
         ("seconds", round(outcome.took_s)),
         ("**lost**", _count(problems, "lost", "no end", "did not run")),
         ("**started twice**", _count(problems, "started twice")),
@@ -29,6 +34,7 @@ def render(outcome: Outcome) -> str:
     lines = ["| what | count |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
     lines += ["", "| fault | times |", "|---|---|"]
     lines += [f"| {kind} | {times} |" for kind, times in sorted(outcome.faults.items())]
+    lines += [f"| {kind}: cannot be done on this machine | 0 |" for kind in outcome.left_out]
     lines += ["", "| end | commands |", "|---|---|"]
     lines += [f"| {status} | {times} |" for status, times in outcome.statuses.most_common()]
     for what, which in problems.items():

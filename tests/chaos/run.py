@@ -11,11 +11,10 @@ from chaos import load
 from chaos.checks import Verdict, check, settle
 from chaos.client import PROJECT, Case, Client, any_case
 from chaos.cluster import LEASE_S, PEPPER, Cluster, cluster
-from chaos.faults import FAIL_POINTS, Faults
+from chaos.faults import DISK_FULL, FAIL_POINTS, Faults
+from key_service import first_caller, key_service
 from rdev.adapters.postgres.database import Database
-from rdev.domain.callers import Caller
-from rdev.services.keys import Keys
-from rdev.wiring import now
+from rdev.services.keys import Grant
 
 _AT_ONCE = 24
 _KEYS = 4
@@ -27,6 +26,8 @@ class Outcome:
     seed: int
     commands: int
     faults: Counter[str]
+    left_out: list[str]
+    """Kinds of faults that this machine does not permit."""
     wipes: int
     statuses: Counter[str]
     repeated_requests: Counter[int]
@@ -49,11 +50,13 @@ def run(*, commands: int, faults: int, seed: int, unsafe: str = "") -> Outcome:
         for case in cases:
             if case.command_id:
                 case.fetched_later = client.fetch(case)
-        check(parts, cases, injected.wipes, verdict)
+        full = bool(injected.by_kind[DISK_FULL])
+        check(parts, cases, injected.wipes, verdict, disk_was_full=full)
         return Outcome(
             seed=seed,
             commands=len(cases),
             faults=injected.by_kind,
+            left_out=injected.left_out,
             wipes=len(injected.wipes),
             statuses=Counter(str(case.record.get("status")) for case in cases),
             repeated_requests=client.unanswered,
@@ -68,17 +71,13 @@ def prepare(parts: Cluster) -> list[str]:
     parts.workspaces.mkdir()
     parts.workspaces.chmod(0o755)
     shutil.copy(load.__file__, parts.workspaces / "load.py")
-    (parts.workspaces / "counter").touch()
+    parts.counter.touch()
     database = Database(parts.postgres.url(), pool_size=2, timeout_s=30)
     try:
-        keys = Keys(database.transaction, pepper=PEPPER, now=now)
-        admin = keys.create_first()
-        assert admin is not None
-        by = Caller(keys.authenticate(admin))
+        keys = key_service(database, pepper=PEPPER)
+        by = first_caller(keys, database)
         secrets = [
-            keys.create(
-                by, name=f"load {n}", scopes=("admin",), rate_limit=100_000, max_concurrent=6
-            )[1]
+            keys.create(by, Grant(f"load {n}", ("admin",), rate_limit=100_000, max_concurrent=6))[1]
             for n in range(_KEYS)
         ]
     finally:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import redis
+
 from chaos.checks import Verdict, check, settle
 from chaos.client import PROJECT, Case, Client
 from chaos.cluster import RUNNERS, Cluster, cluster
@@ -103,6 +105,27 @@ def paused_while_another_takes_over(unsafe: str = "") -> Verdict:
         time.sleep(1.0)  # the other one has read on for a while
         parts.parts[first].signal(signal.SIGCONT)
         return scene.verdict()
+
+
+def asleep_until_its_command_is_archived() -> tuple[Verdict, list[str]]:
+    """A runner freezes right before an append, until another one has archived the command and Redis
+    has forgotten it. Also what of its stream is in Redis afterwards."""
+    sleepy, other = RUNNERS
+    points = {sleepy: "stop:append.before"}
+    with cluster(fail_points=points, settings={"stream_keep_s": 1}) as parts:
+        scene = Scene(parts)
+        parts.parts[other].signal(signal.SIGSTOP)
+        case = scene.submit(Work(seed=3, stdout=400_000, stderr=40_000, seconds=2.0))
+        scene.await_(parts.failures)
+        parts.parts[other].signal(signal.SIGCONT)
+        scene.await_(lambda: scene.record(case).get("finished_at"))
+        key = f"rdev:{{{PROJECT}}}:{case.command_id}"
+        with redis.Redis.from_url(parts.valkey.url) as client:
+            scene.await_(lambda: not client.exists(key))
+            parts.parts[sleepy].signal(signal.SIGCONT)
+            time.sleep(3.0)  # nothing tells that it does nothing
+            left = [key] if client.exists(key) else []
+        return scene.verdict(), left
 
 
 def _taken_over(scene: Scene, case: Case) -> bool:

@@ -5,7 +5,11 @@ import pytest
 
 from chaos.report import render
 from chaos.run import run
-from chaos.scenarios import killed_right_after_the_start, paused_while_another_takes_over
+from chaos.scenarios import (
+    asleep_until_its_command_is_archived,
+    killed_right_after_the_start,
+    paused_while_another_takes_over,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -31,3 +35,8 @@ def test_a_runner_that_wakes_up_late_changes_nothing() -> None:
 def test_without_the_compare_on_append_doubled_bytes_are_caught() -> None:
     problems = paused_while_another_takes_over(unsafe="append").problems
     assert problems.keys() & {"a reader's bytes are wrong", "GET output is wrong"}
+
+
+def test_a_runner_that_slept_through_the_archiving_leaves_no_stream_behind() -> None:
+    verdict, left = asleep_until_its_command_is_archived()
+    assert (verdict.problems, left) == ({}, [])

@@ -8,7 +8,7 @@ import pytest
 
 from http_client import Answer, Http
 from live_stack import Stack
-from rdev.domain.keys import new_secret
+from rdev.domain.key_secrets import new_secret
 from rdev.http.envelope import STATUS
 
 ASKED_ID = "req-of-the-test"

@@ -23,7 +23,13 @@ from live_stack import running_stack
 from rdev.config import SOURCE_ROOT
 
 DEADLINE_S = 60
-DOCUMENTS = ("quickstart.md", "api/README.md", "api/authentication.md", "api/sse-examples.md")
+DOCUMENTS = (
+    "quickstart.md",
+    "api/README.md",
+    "api/authentication.md",
+    "api/sse-examples.md",
+    "webhooks.md",
+)
 AS_WRITTEN = "http://127.0.0.1:8080"
 
 _FENCE = re.compile(
@@ -88,7 +94,7 @@ class Reader:
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     """On a stack of its own: the documents show what is there right after the first start."""
     place = tmp_path_factory.mktemp("checkout")
-    with running_stack() as stack:
+    with running_stack(default_rate_limit=100_000) as stack:
         (place / ".rdev").symlink_to(stack.home)
         (place / ".venv").symlink_to(sys.prefix)
         yield Reader(place, stack.base_url)

@@ -119,9 +119,11 @@ def test_an_address_that_cannot_be_cloned_leaves_no_project(stack: Stack, api: H
 
 
 def test_git_runs_with_its_arguments_as_given(stack: Stack, api: Http, project: str) -> None:
-    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    for args in (["init", "-q"], [*author, "commit", "-q", "--allow-empty", "-m", "$(id); 'x'"]):
-        assert api.finished(project, "", kind="git", args=args)["status"] == "succeeded"
+    author = {
+        f"GIT_{who}_{what}": "a" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    for args in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "$(id); 'x'"]):
+        assert api.finished(project, "", kind="git", args=args, env=author)["status"] == "succeeded"
     log = ["git", "-C", str(stack.workspace(project)), "log", "-1", "--format=%s"]
     shown = subprocess.run(log, capture_output=True, check=True, env={"PATH": "/usr/bin:/bin"})
     assert shown.stdout == b"$(id); 'x'\n"

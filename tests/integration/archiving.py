@@ -23,7 +23,8 @@ from rdev.adapters.workspaces.local import LocalWorkspaces
 from rdev.domain.commands import Command, Kind, Submission
 from rdev.domain.events import FINISHED, GAP, OUTPUT, Entry, EntryId
 from rdev.domain.ids import new_id
-from rdev.services.archive import Archiver, ArchiveRules
+from rdev.services.archive import Archiver
+from rdev.services.concluding import ArchiveRules
 from rdev.services.ends import Ends
 from rdev.services.events import Events
 from rdev.services.exec import Wish

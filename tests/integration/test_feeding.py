@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from key_service import first_caller, key_service
 from rdev.adapters.postgres.database import Database
 from rdev.adapters.redis.connect import connect, connect_blocking
 from rdev.adapters.redis.streams import Streams
@@ -22,7 +23,6 @@ from rdev.ports import Liveness
 from rdev.services.exec import Exec, Wish
 from rdev.services.feeding import Feeding
 from rdev.services.input import Input
-from rdev.services.keys import Keys
 from rdev.services.projects import Projects
 
 OPEN = Wish(Kind.SHELL, {"command": "cat", "stdin_open": True}, stdin=b"first ")
@@ -51,10 +51,7 @@ def workspaces(tmp_path: Path) -> Iterator[LocalWorkspaces]:
 
 @pytest.fixture
 def admin(database: Database, workspaces: LocalWorkspaces) -> Caller:
-    keys = Keys(database.transaction, pepper="p" * 32, now=lambda: datetime.now(UTC))
-    secret = keys.create_first()
-    assert secret is not None
-    admin = Caller(keys.authenticate(secret))
+    admin = first_caller(key_service(database), database)
     Projects(database.transaction, workspaces, now=lambda: datetime.now(UTC)).create(admin, "demo")
     return admin
 

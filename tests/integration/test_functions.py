@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,15 @@ import psutil
 import pytest
 
 from http_client import Answer, Http
+from key_service import key_service
 from live_stack import ENOUGH_S, free_port, kill_commands_of, processes_of, wait_for
+from loopback_receiver import receiving
 from rdev.adapters.postgres.database import Database
 from rdev.config import SOURCE_ROOT
-from rdev.services.keys import Keys
 
 PEPPER = "p" * 32
 NO_DATABASE = "postgresql://nobody@127.0.0.1:9/none"
-NOUNS = ("keys", "projects", "exec", "events", "system", "runner")
+NOUNS = ("keys", "projects", "exec", "events", "webhooks", "system", "runner")
 
 # What an admin gets at a path, by the function that serves it.
 PATHS = {
@@ -43,6 +43,13 @@ PATHS = {
         ("GET", "/projects/none/shell"): 405,
     },
     "events": {("GET", "/projects/none/events"): 404, ("PUT", "/projects/none/events"): 405},
+    "webhooks": {
+        ("GET", "/webhooks"): 200,
+        ("GET", "/webhooks/deliveries"): 200,
+        ("GET", "/webhooks/wh-1"): 404,
+        ("PUT", "/webhooks"): 405,
+        ("GET", "/"): 405,
+    },
     "system": {("GET", "/health"): 200, ("GET", "/ready"): 200, ("GET", "/metrics"): 200},
     "runner": {("GET", "/"): 405},
 }
@@ -72,8 +79,7 @@ class Function:
 def admin_key(database_url: str) -> str:
     database = Database(database_url, pool_size=1, timeout_s=10)
     try:
-        keys = Keys(database.transaction, pepper=PEPPER, now=lambda: datetime.now(UTC))
-        secret = keys.create_first()
+        secret = key_service(database, pepper=PEPPER).create_first()
         assert secret
         return secret
     finally:
@@ -145,11 +151,11 @@ def is_not_here(answer: Answer, request_id: str) -> bool:
 def test_a_function_serves_its_own_paths_and_no_others(start: Start, noun: str) -> None:
     http = start(noun).http
     headers = {"Content-Type": "application/json", "X-Request-ID": "req-1"}
-    for owner, paths in PATHS.items():
+    for paths in PATHS.values():
         for (method, path), status in paths.items():
             body = BODIES.get(path.rpartition("/")[2], {"command": "true"})
             answer = http.request(method, path, json.dumps(body).encode(), headers)
-            if owner == noun:
+            if (method, path) in PATHS[noun]:  # two of them have a wake-up
                 assert answer.status == status, (method, path, answer.body)
                 assert not is_not_here(answer, "req-1")
             else:
@@ -346,3 +352,26 @@ def test_a_broker_that_is_gone_costs_no_submission(start: Start) -> None:
     command = exec_.http.shell("demo", "echo late")["id"]
     assert wake(start("runner")).status == 204
     assert exec_.http.record("demo", command)["status"] == "succeeded"
+
+
+def test_a_woken_webhooks_function_delivers_and_answers_without_a_body(start: Start) -> None:
+    """Its broker is told by whoever writes something to deliver; a lost wake-up waits for the next
+    one."""
+    with playing_broker() as broker, receiving() as receiver:
+        more = {"webhook_allow_cidrs": "127.0.0.0/8", "webhook_allow_http": True}
+        webhooks = start("webhooks", **more)
+        made = webhooks.http.post("/webhooks", {"url": receiver.url, "events": ["project.*"]})
+        assert made.status == 201, made.body
+        assert start("projects").http.post("/projects", {"id": "unheard"}).status == 201
+        assert receiver.got == []
+        event = {"ce-specversion": "1.0", "ce-type": "dev.rdev.sweep.v1", "ce-source": "/cron"}
+        for _ in range(2):  # the second finds nothing due
+            answer = webhooks.http.request("POST", "/", b"{}", {**event, "ce-id": "1"})
+            assert (answer.status, answer.body) == (204, b"")
+        assert len(receiver.got) == 1
+        assert receiver.got[0].verified(made.data["secret"])["data"]["id"] == "unheard"
+        broker.subscriber = webhooks.http
+        heard = start("projects", broker_url=broker.url)
+        assert heard.http.post("/projects", {"id": "heard"}).status == 201
+        receiver.await_count(2)
+    assert set(broker.types) == {"dev.rdev.delivery.due.v1"}

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,10 +22,8 @@ from hypothesis.stateful import (
 from psycopg.rows import dict_row
 
 from rdev.adapters.postgres.commands import CommandRows
-from rdev.adapters.postgres.keys import KeyRows
 from rdev.adapters.postgres.queue import QueueRows
 from rdev.domain.commands import Claim, Ending, Kind, Priority, Status, Submission
-from rdev.domain.keys import Key
 
 KEYS = {"key-a": 1, "key-b": 2, "key-c": None}
 DEFAULT_LIMIT = 3
@@ -61,8 +58,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.sql.execute("truncate commands, queue_turns, keys cascade")
         self.queue, self.commands = QueueRows(self.sql), CommandRows(self.sql)
         for n, (key_id, limit) in enumerate(KEYS.items()):
-            key = Key(key_id, key_id, "", ("admin",), datetime.now(UTC), max_concurrent=limit)
-            KeyRows(self.sql).insert(key, bytes([n]))
+            self.sql.execute(
+                "insert into keys (id, name, hint, secret_hash, scopes, max_concurrent) "
+                "values (%s, %s, '', %s, '{admin}', %s)",
+                (key_id, key_id, bytes([n]), limit),
+            )
         self.rows: dict[str, Row] = {}
         self.claims: list[tuple[str, int]] = []
         self.turns: list[str] = []

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from rdev.adapters.postgres.database import Database
@@ -15,15 +16,17 @@ from rdev.adapters.redis.connect import connect, connect_blocking
 from rdev.adapters.redis.streams import Streams
 from rdev.adapters.redis.tickets import Tickets
 from rdev.adapters.workspaces.local import LocalWorkspaces
+from rdev.domain.callers import Caller
 from rdev.domain.commands import Command, Kind, Priority, Status, Stopping
 from rdev.domain.events import FINISHED, START
 from rdev.domain.keys import Key
 from rdev.domain.projects import Project
+from rdev.errors import StoreUnavailable
 from rdev.services.exec import Exec, Wish
 from rdev.services.following import Rules
 from rdev.services.runner import Runner, RunnerRules
 
-BY = Key("key-test", "test", "", ("admin",), datetime.now(UTC))
+BY = Caller(Key("key-test", "test", "", ("admin",), datetime.now(UTC)))
 PROJECT = "demo"
 LEASE_S = 1.0
 ENOUGH_S = 30.0
@@ -32,7 +35,7 @@ ENOUGH_S = 30.0
 class House:
     """Everything a runner needs, and a way to make runners."""
 
-    def __init__(self, database: Database, redis_url: str, folder: Path) -> None:
+    def __init__(self, database: Database, database_url: str, redis_url: str, folder: Path) -> None:
         self.database = database
         self.client = connect(redis_url)
         self.blocking = connect_blocking(redis_url, block_s=2)
@@ -49,8 +52,13 @@ class House:
             queue_depth=100,
         )
         with database.transaction() as tx:
-            tx.keys.insert(BY, b"hash")
-            tx.projects.insert(Project(PROJECT, datetime.now(UTC)), BY.id)
+            tx.projects.insert(Project(PROJECT, datetime.now(UTC)), BY.key.id)
+        with psycopg.connect(database_url) as sql:
+            sql.execute(
+                "insert into keys (id, name, hint, secret_hash, scopes) "
+                "values (%s, 'test', '', 'hash', '{admin}')",
+                (BY.key.id,),
+            )
         self.runners: list[tuple[Runner, threading.Thread]] = []
 
     @property
@@ -113,7 +121,7 @@ def await_(condition: Callable[[], Any]) -> Any:
 @pytest.fixture
 def house(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[House]:
     database = Database(database_url, pool_size=20, timeout_s=10)
-    house = House(database, redis_url, tmp_path)
+    house = House(database, database_url, redis_url, tmp_path)
     yield house
     house.close()
     database.close()
@@ -164,6 +172,7 @@ def test_a_command_cannot_start_any_more_once_it_is_said_to_have_failed(house: H
     house.start()
     ended = house.ended(command)
     assert (ended.status, ended.reason) == (Status.FAILED, "infrastructure")
+    assert ended.reason_message == "the folder of demo is missing"
     assert ended.started_at is None
     root.mkdir()
     house.workspace.start(_launch(claim, "touch ../ran"))
@@ -245,9 +254,46 @@ def test_a_stream_that_redis_lost_between_output_and_end_is_whole_again(house: H
     assert (stream[-1].type, ended.output.stdout) == (FINISHED, 8)
 
 
+def test_a_refusal_is_recorded_with_its_sentence(house: House) -> None:
+    house.start()
+    lost = house.exec.submit(
+        BY, PROJECT, Wish(Kind.SHELL, {"command": "ls", "cwd": "not/there\n\x7f"})
+    )
+    ended = house.ended(lost)
+    assert (ended.status, ended.reason) == (Status.FAILED, "cwd_not_found")
+    assert ended.reason_message == "not/there  : no such folder in this workspace"
+    refused = house.ended(house.submit("true", env={"SECONDS": "1"}))
+    assert refused.reason == "env_not_allowed"
+    assert (refused.reason_message or "").startswith("env: 'SECONDS' cannot")
+
+
 def test_a_queued_command_whose_ticket_was_lost_gets_another(house: House) -> None:
     command = house.submit()
     house.client.flushall()
+    house.start()
+    assert house.ended(command).status is Status.SUCCEEDED
+
+
+def test_who_freezes_in_a_transaction_does_not_keep_its_rows_from_others(
+    house: House, database_url: str
+) -> None:
+    command = house.submit()
+    frozen = Database(database_url, pool_size=1, timeout_s=0.5)
+    try:
+        with pytest.raises(StoreUnavailable), frozen.transaction() as tx:  # noqa: PT012 - one deed
+            tx.queue.claim(Priority.NORMAL, runner="frozen", lease_s=1, max_concurrent=5)
+            house.start()
+            assert house.ended(command).status is Status.SUCCEEDED
+            tx.queue.depth()
+    finally:
+        frozen.close()
+
+
+def test_a_lease_from_before_the_clock_was_set_back_is_taken_over(house: House) -> None:
+    command = house.submit()
+    assert house.claim()
+    with house.database.transaction() as tx:
+        assert tx.queue.renew([(command.id, 1)], lease_s=5 * 3600)
     house.start()
     assert house.ended(command).status is Status.SUCCEEDED
 

@@ -14,7 +14,7 @@ import rdev.adapters.workspaces
 from rdev.config import SOURCE_ROOT, Settings
 from rdev.errors import RdevError, WorkspaceError
 from rdev.http.envelope import STATUS
-from rdev.http.routes import FUNCTIONS
+from rdev.http.routes import FUNCTIONS, ROUTES
 
 DOCS = SOURCE_ROOT / "docs"
 EVERY_DOCUMENT = sorted(
@@ -93,9 +93,12 @@ def endpoints() -> set[str]:
         source = str(SOURCE_ROOT / f"functions/{name}/main.py")
         app = functions_framework.create_app(name, source)
         for rule in app.url_map.iter_rules():
-            if "." in rule.endpoint and rule.endpoint != "static":
+            # A wake-up is at no public path.
+            public = next(r for r in ROUTES if re.fullmatch(r.regex(), rule.rule)).function == name
+            if public and "." in rule.endpoint and rule.endpoint != "static":
                 path = rule.rule.replace("<project_id>", "{id}").replace("<command_id>", "{cmd}")
-                path = path.replace("<key_id>", "{id}").rstrip("/") or "/"
+                path = path.replace("<key_id>", "{id}").replace("<endpoint_id>", "{id}")
+                path = path.replace("<delivery_id>", "{delivery}").rstrip("/") or "/"
                 found |= {f"{method} {path}" for method in rule.methods - {"HEAD", "OPTIONS"}}
     return found
 

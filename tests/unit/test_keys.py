@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdev.domain.keys import Key, hash_secret, hint_of, new_secret, well_formed
+from rdev.domain.addresses import parse_networks
+from rdev.domain.key_secrets import Peppers, hint_of, new_secret, well_formed
+from rdev.domain.keys import Key, Limits
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -36,7 +38,25 @@ def test_any_other_text_is_no_secret(text: str) -> None:
 
 
 def test_the_hash_depends_on_the_pepper() -> None:
-    assert hash_secret("s", "a" * 32) != hash_secret("s", "b" * 32)
+    one, other = Peppers.parse("a" * 32), Peppers.parse("b" * 32)
+    assert one.hash("s").value != other.hash("s").value
+
+
+def test_a_replaced_pepper_still_recognises_and_the_new_one_hashes() -> None:
+    old, new = Peppers.parse("a" * 32), Peppers.parse(f"2:{'b' * 32}\n1:{'a' * 32}\n")
+    assert new.hash("s").pepper_version == 2
+    assert old.hash("s") in new.candidates("s")
+    assert new.candidates("s")[0] == new.hash("s")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "\n", "short", "0:" + "a" * 32, "2:" + "a" * 32 + "\n2:" + "b" * 32, "40000:" + "a" * 32],
+)
+def test_peppers_that_are_none_are_refused_without_being_told(text: str) -> None:
+    with pytest.raises(ValueError, match="pepper") as caught:
+        Peppers.parse(text)
+    assert "aaaa" not in str(caught.value)
 
 
 def test_a_hint_gives_nothing_away() -> None:
@@ -72,11 +92,39 @@ def test_projects_are_names_or_globs(globs: tuple[str, ...], project: str, seen:
     assert key(projects=globs).sees(project) is seen
 
 
-def test_a_key_grants_only_what_it_holds() -> None:
-    maker = key(scopes=("keys:admin", "projects:read"), projects=("web",))
-    assert maker.may_grant(("projects:read",), ("web",))
-    assert not maker.may_grant(("admin",), ("web",))
-    assert not maker.may_grant(("projects:write",), ("web",))
-    assert not maker.may_grant(("projects:read",), ("*",))
-    assert not maker.may_grant(("projects:read",), ("web", "api"))
-    assert key(scopes=("admin",)).may_grant(("keys:admin", "admin"), ("*",))
+MAKER = {"scopes": ("keys:admin", "projects:read"), "projects": ("web",)}
+BOUND = {"allowed_ips": parse_networks(["10.0.0.0/8", "2001:db8::/32"])}
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "field"),
+    [
+        ({}, {}, None),
+        ({}, {"scopes": ("admin",)}, "scopes"),
+        ({}, {"scopes": ("projects:write",)}, "scopes"),
+        ({}, {"projects": ("*",)}, "projects"),
+        ({}, {"projects": ("web", "api")}, "projects"),
+        ({}, {"rate_limit": 11}, "rate_limit"),
+        ({}, {"rate_limit": 10}, None),
+        ({"rate_limit": 5}, {}, "rate_limit"),
+        ({}, {"max_concurrent": 6}, "max_concurrent"),
+        ({"max_concurrent": 9}, {"max_concurrent": 6}, None),
+        (BOUND, {}, "allowed_ips"),
+        (BOUND, {"allowed_ips": parse_networks(["10.1.0.0/16"])}, None),
+        (BOUND, {"allowed_ips": parse_networks(["10.0.0.1", "2001:db8:1::/48"])}, None),
+        (BOUND, {"allowed_ips": parse_networks(["10.0.0.1", "192.0.2.1"])}, "allowed_ips"),
+        (BOUND, {"allowed_ips": parse_networks(["::/0"])}, "allowed_ips"),
+        ({"expires_at": NOW}, {}, "expires_at"),
+        ({"expires_at": NOW}, {"expires_at": NOW}, None),
+        ({"expires_at": NOW}, {"expires_at": NOW + timedelta(seconds=1)}, "expires_at"),
+    ],
+)
+def test_a_key_grants_only_what_it_holds(held: dict, wanted: dict, field: str | None) -> None:
+    maker, other = key(**{**MAKER, **held}), key(**{**MAKER, "scopes": (), **wanted})
+    assert maker.surplus(other, Limits()) == field
+
+
+def test_admin_holds_every_limit_but_not_every_place_and_time() -> None:
+    admin = key(scopes=("admin",), **BOUND)
+    assert admin.surplus(key(scopes=("admin",), rate_limit=10**5, **BOUND), Limits()) is None
+    assert admin.surplus(key(scopes=("admin",)), Limits()) == "allowed_ips"

@@ -28,6 +28,8 @@ def function_of(path: str) -> str:
         ("/projects/p/events/ticket", "events"),
         ("/projects/shell/events", "events"),
         ("/queue", "exec"),
+        ("/webhooks", "webhooks"),
+        ("/webhooks/wh-1/deliveries", "webhooks"),
         ("/health", "system"),
         ("/", "system"),
         ("/nowhere/at/all", "system"),

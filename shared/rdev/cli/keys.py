@@ -1,14 +1,16 @@
-"""`rdev keys`: create, list, revoke."""
+"""`rdev keys`: create, list, rotate, revoke, bootstrap."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rdev.cli import options, show
 from rdev.cli.connection import connected
+from rdev.cli.parts import Home
 from rdev.cli.terminal import complain
 
-keys = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+keys = typer.Typer(help="Create, list, rotate and revoke API keys.", no_args_is_help=True)
 
 Scopes = Annotated[
     list[str],
@@ -17,6 +19,10 @@ Scopes = Annotated[
 Projects = Annotated[
     list[str] | None,
     typer.Option("--project", "-p", help="Bind it to a project (or a glob). Repeat."),
+]
+AllowedIps = Annotated[
+    list[str] | None,
+    typer.Option("--allow-ip", help="Bind it to an address or a CIDR. Repeat."),
 ]
 RateLimit = Annotated[int | None, typer.Option(min=1, help="Requests a second.")]
 MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Commands running at once.")]
@@ -31,6 +37,7 @@ def create(
     *,
     scope: Scopes,
     project: Projects = None,
+    allow_ip: AllowedIps = None,
     rate_limit: RateLimit = None,
     max_concurrent: MaxConcurrent = None,
     expires_at: ExpiresAt = None,
@@ -44,6 +51,8 @@ def create(
     body: KeyBody = {}
     if project:
         body["projects"] = project
+    if allow_ip:
+        body["allowed_ips"] = allow_ip
     if rate_limit is not None:
         body["rate_limit"] = rate_limit
     if max_concurrent is not None:
@@ -73,7 +82,7 @@ def list_keys(
         show.as_json([key.raw for key in found])
         return
     show.table(
-        ("KEY", "NAME", "SCOPES", "PROJECTS", "CREATED", "EXPIRES", "REVOKED"),
+        ("KEY", "NAME", "SCOPES", "PROJECTS", "CREATED", "LAST USED", "EXPIRES", "REVOKED"),
         [
             (
                 key.id,
@@ -81,6 +90,7 @@ def list_keys(
                 " ".join(key.scopes),
                 " ".join(key.projects),
                 key.created_at,
+                key.last_used_at,
                 key.expires_at,
                 key.revoked_at,
             )
@@ -102,3 +112,46 @@ def revoke(
         client.revoke_key(key_id)
     if as_json:
         show.as_json({"id": key_id, "revoked": True})
+
+
+@keys.command("rotate")
+def rotate(
+    key_id: str,
+    *,
+    overlap_s: Annotated[
+        int, typer.Option("--overlap-s", min=0, help="For how long the old secret stays good.")
+    ] = 86_400,
+    as_json: options.AsJson = False,
+    server: options.Server = None,
+    key_file: options.KeyFile = None,
+) -> None:
+    """Give a key another secret. It is printed once, alone on stdout."""
+    with connected(server, key_file) as client:
+        rotated = client.rotate_key(key_id, overlap_s=overlap_s)
+    if as_json:
+        show.as_json(rotated.raw)
+        return
+    complain(f"rotated {key_id}; keep the key, it is shown only now")
+    print(rotated.secret)
+
+
+@keys.command("bootstrap")
+def bootstrap(
+    *,
+    recover: Annotated[
+        bool, typer.Option("--recover", help="Also where there are keys: the admin's is lost.")
+    ] = False,
+    home: Home = Path(".rdev"),
+) -> None:
+    """Make the first admin key, in the database itself (RDEV_DATABASE_URL, RDEV_PEPPER_FILE, or
+    what runs in --home). It is printed once, alone on stdout."""
+    from rdev.platform.bootstrap import bootstrap as make
+    from rdev.platform.problems import CannotStart
+
+    try:
+        secret = make(home, recover=recover)
+    except CannotStart as exc:
+        complain(str(exc))
+        raise typer.Exit(1) from exc
+    complain("an admin key was made; keep it, it is shown only now")
+    print(secret)

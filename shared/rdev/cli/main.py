@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 
 from rdev.cli import parts
+from rdev.cli.audit import audit
 from rdev.cli.keys import keys
 from rdev.cli.logs import logs
 from rdev.cli.projects import projects
 from rdev.cli.run import run
+from rdev.cli.webhooks import webhooks
 
 app = typer.Typer(
     name="rdev",
@@ -47,6 +49,8 @@ app.command("run")(run)
 app.command("logs")(logs)
 app.add_typer(projects, name="projects")
 app.add_typer(keys, name="keys")
+app.add_typer(webhooks, name="webhooks")
+app.add_typer(audit, name="audit")
 app.command("up")(parts.up)
 app.command("functions", hidden=True)(parts.functions)
 app.command("runner", hidden=True)(parts.runner)

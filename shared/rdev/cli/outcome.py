@@ -32,7 +32,8 @@ def remark_on(command: "Command") -> str | None:
     }
     word = words.get(command.status, command.status)
     reason = f" ({command.reason})" if command.reason else ""
-    return f"{command.id} {word}{reason}"
+    message = f": {command.reason_message}" if command.reason_message else ""
+    return f"{command.id} {word}{reason}{message}"
 
 
 def write_event(event: "Event", *, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """rdev from Python: `Client(base_url, api_key)`, its records, events and errors."""
 
+from rdev.client.audit import AuditFilters, AuditRow, ChainHead, Verdict
 from rdev.client.client import Client
 from rdev.client.errors import (
     ApiError,
@@ -21,16 +22,21 @@ from rdev.client.errors import (
 from rdev.client.events import Event, Gap, Output, StateChange
 from rdev.client.records import Command, CommandBody, Key, KeyBody, Project
 from rdev.client.transport import Patience
+from rdev.client.webhooks import Delivery, Webhook, WebhookBody, WebhookChange
 
 __all__ = [
     "ApiError",
+    "AuditFilters",
+    "AuditRow",
     "BadRequest",
     "CannotConnect",
+    "ChainHead",
     "Client",
     "ClientError",
     "Command",
     "CommandBody",
     "Conflict",
+    "Delivery",
     "Detail",
     "Disconnected",
     "Event",
@@ -49,4 +55,8 @@ __all__ = [
     "StreamStalled",
     "TooManyRequests",
     "Unauthorized",
+    "Verdict",
+    "Webhook",
+    "WebhookBody",
+    "WebhookChange",
 ]

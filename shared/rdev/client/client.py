@@ -8,9 +8,11 @@ from urllib.parse import quote
 
 from rdev.client import output as _output
 from rdev.client import streams
+from rdev.client.audit import Audit
 from rdev.client.events import Event
 from rdev.client.records import Command, CommandBody, Key, KeyBody, Project
 from rdev.client.transport import Patience, Transport
+from rdev.client.webhooks import Webhooks
 
 
 class Client:
@@ -22,6 +24,8 @@ class Client:
 
     def __init__(self, base_url: str, api_key: str, *, patience: Patience | None = None) -> None:
         self._transport = Transport(base_url, api_key, patience or Patience())
+        self.webhooks = Webhooks(self._call, self._pages)
+        self.audit = Audit(self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -69,6 +73,16 @@ class Client:
         """A new key. Its `secret` is in this answer and can never be had again."""
         body = {"name": name, "scopes": list(scopes), **more}
         return Key.parse(self._call("POST", "/keys", body=body, repeatable=False))
+
+    def key(self, key_id: str) -> Key:
+        return Key.parse(self._call("GET", _path("keys", key_id), repeatable=True))
+
+    def rotate_key(self, key_id: str, *, overlap_s: int = 86_400) -> Key:
+        """Give a key another secret, which is in this answer and can never be had again. The one
+        of now stays good for `overlap_s` seconds."""
+        body = {"overlap_s": overlap_s}
+        path = f"{_path('keys', key_id)}/rotate"
+        return Key.parse(self._call("POST", path, body=body, repeatable=False))
 
     def revoke_key(self, key_id: str) -> None:
         """Revoke a key. It is refused from the next request on."""

@@ -36,6 +36,7 @@ class KeyBody(TypedDict, total=False):
 
     description: str
     projects: list[str]
+    allowed_ips: list[str]
     expires_at: str
     rate_limit: int
     max_concurrent: int
@@ -64,17 +65,21 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An API key. `secret` is there only in the answer that created it, and never in a repr."""
+    """An API key. `secret` is there only in the answer that created or rotated it, and never in a
+    repr."""
 
     id: str
     name: str = ""
     scopes: tuple[str, ...] = ()
     projects: tuple[str, ...] = ()
+    allowed_ips: tuple[str, ...] = ()
     rate_limit: int | None = None
     max_concurrent: int | None = None
     created_at: str | None = None
     expires_at: str | None = None
     revoked_at: str | None = None
+    last_used_at: str | None = None
+    last_used_ip: str | None = None
     secret: str | None = field(default=None, repr=False)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -86,10 +91,13 @@ class Key:
             scopes=tuple(raw.get("scopes") or ()),
             created_at=raw.get("created_at"),
             projects=tuple(raw.get("projects") or ()),
+            allowed_ips=tuple(raw.get("allowed_ips") or ()),
             rate_limit=raw.get("rate_limit"),
             max_concurrent=raw.get("max_concurrent"),
             expires_at=raw.get("expires_at"),
             revoked_at=raw.get("revoked_at"),
+            last_used_at=raw.get("last_used_at"),
+            last_used_ip=raw.get("last_used_ip"),
             secret=raw.get("key") or raw.get("secret"),
             raw=raw,
         )
@@ -107,6 +115,7 @@ class Command:
     exit_code: int | None = None
     signal: str | None = None
     reason: str | None = None
+    reason_message: str | None = None
     queued_at: str | None = None
     started_at: str | None = None
     finished_at: str | None = None
@@ -133,6 +142,7 @@ class Command:
             exit_code=raw.get("exit_code"),
             signal=raw.get("signal"),
             reason=raw.get("reason"),
+            reason_message=raw.get("reason_message"),
             queued_at=raw.get("queued_at"),
             started_at=raw.get("started_at"),
             finished_at=raw.get("finished_at"),

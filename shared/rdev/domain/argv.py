@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rdev.domain import git_arguments
 from rdev.domain.commands import Kind
 
 
@@ -12,7 +13,7 @@ def argv_of(kind: Kind, spec: Mapping[str, Any]) -> tuple[str, ...]:
         # Not a login shell: `bash -lc` costs a hundred milliseconds of profile scripts.
         return ("sh", "-c", spec["command"])
     if kind is Kind.GIT:
-        return ("git", *spec["args"])
+        return ("git", *git_arguments.settings(spec["args"]), *spec["args"])
     return ("claude", *_claude_options(spec))
 
 

@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+_MOST_MESSAGE = 1000
+
 
 class Kind(StrEnum):
     """What sort of command it is; the last word of its URL."""
@@ -116,6 +118,7 @@ class Command:
     exit_code: int | None = None
     signal: str | None = None
     reason: str | None = None
+    reason_message: str | None = None
     output: Position = Position()
     stdout_sha256: str | None = None
     stderr_sha256: str | None = None
@@ -160,6 +163,8 @@ class Ending:
     exit_code: int | None = None
     signal: str | None = None
     reason: str | None = None
+    reason_message: str | None = None
+    """The same in a sentence for whoever asked, where there is more to say than the word."""
     output: Position = Position()
     stdout_sha256: str | None = None
     stderr_sha256: str | None = None
@@ -167,3 +172,16 @@ class Ending:
     usage: Mapping[str, Any] = field(default_factory=dict)
     ran: bool = True
     """False where it never started: then there is no start time either."""
+
+    @classmethod
+    def never_ran(cls, reason: str, message: str | None = None) -> "Ending":
+        """The end of a command that certainly never starts."""
+        said = None if message is None else one_line(message)
+        return cls(Status.FAILED, reason=reason, reason_message=said, ran=False)
+
+
+def one_line(text: str) -> str:
+    """A message as a record can hold it, wherever it comes from: names of files are bytes, and
+    Postgres takes no NUL."""
+    printable = "".join(c if c.isprintable() else " " for c in text.strip())
+    return printable if len(printable) <= _MOST_MESSAGE else f"{printable[:_MOST_MESSAGE]}…"

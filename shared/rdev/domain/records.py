@@ -28,6 +28,7 @@ def record_of(command: Command) -> dict[str, Any]:
         "exit_code": command.exit_code,
         "signal": command.signal,
         "reason": command.reason,
+        "reason_message": command.reason_message,
         "queued_at": timestamp(command.queued_at),
         "started_at": timestamp(command.started_at),
         "finished_at": timestamp(command.finished_at),

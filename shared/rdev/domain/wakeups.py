@@ -2,4 +2,5 @@
 the truth, and a lost one costs only the time to the next sweep."""
 
 COMMAND_QUEUED = "dev.rdev.command.queued.v1"
+DELIVERY_DUE = "dev.rdev.delivery.due.v1"
 SWEEP = "dev.rdev.sweep.v1"

@@ -1,26 +1,54 @@
-"""Who is asking: the key of this request, and whether it may."""
+"""Who is asking: the key of this request, where it comes from, and whether it may."""
+
+from collections.abc import Callable
+from functools import lru_cache
 
 from flask import g, request
 
+from rdev import wiring
+from rdev.config import settings
+from rdev.domain.addresses import Address, Network, client_address, parse_networks
 from rdev.domain.callers import Caller
-from rdev.domain.keys import Key
-from rdev.errors import Forbidden, Unauthorized
+from rdev.errors import Forbidden, TooManyRequests, Unauthorized
 from rdev.http.envelope import request_id
-from rdev.services.keys import Keys
+from rdev.services.authentication import Admitted
 
 
-def require(keys: Keys, scope: str | None = None) -> Caller:
-    """The caller. Raises Unauthorized, or Forbidden where its key lacks the scope."""
-    key = keys.authenticate(_secret())
-    g.key_id = key.id
-    if scope is not None and not key.allows(scope):
+def require(scope: str | None = None) -> Caller:
+    """The caller. Raises Unauthorized, TooManyRequests where its key has used up its limit, and
+    Forbidden where it lacks the scope or may not be used from here."""
+    secret = _secret()
+    return _let_in(lambda: wiring.authentication().admit(secret, address()), scope)
+
+
+def require_ticket(ticket: str, project_id: str, scope: str) -> Caller:
+    """As `require`, for a ticket in place of its key."""
+    key_id = wiring.event_tickets().redeem(ticket, project_id)
+    return _let_in(lambda: wiring.authentication().admit_for(key_id, address()), scope)
+
+
+def address() -> Address | None:
+    """Where this request comes from; None where that cannot be told."""
+    if "address" not in g:
+        forwarded = ",".join(request.headers.getlist("X-Forwarded-For"))
+        g.address = client_address(request.remote_addr, forwarded, _trusted_proxies())
+    found: Address | None = g.address
+    return found
+
+
+def _let_in(admit: Callable[[], Admitted], scope: str | None) -> Caller:
+    admitted = admit()
+    g.key_id, g.key_name, g.window = admitted.key.id, admitted.key.name, admitted.window
+    if not admitted.window.allowed:
+        raise TooManyRequests(retry_after_s=-(-admitted.window.retry_ms // 1000))
+    if scope is not None and not admitted.key.allows(scope):
         raise Forbidden(f"This needs a key with the scope {scope}.")
-    return caller(key)
+    return Caller(admitted.key, str(address()) if address() else None, request_id())
 
 
-def caller(key: Key) -> Caller:
-    """This request, made with that key."""
-    return Caller(key, request.remote_addr, request_id())
+@lru_cache(maxsize=1)
+def _trusted_proxies() -> tuple[Network, ...]:
+    return parse_networks(settings().trusted_proxy_networks)
 
 
 def _secret() -> str:

@@ -11,8 +11,8 @@ from werkzeug.exceptions import HTTPException
 
 from rdev.config import settings
 from rdev.errors import InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge, RdevError
-from rdev.http import envelope
-from rdev.http.body_limit import BodyLimit
+from rdev.http import denials, envelope, rate_limit
+from rdev.http.hardening import hardened
 from rdev.http.metrics import REQUEST_SECONDS, REQUESTS
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def install(blueprint: Blueprint) -> None:
     app.before_request(_begin)
     app.after_request(_conclude)
     app.register_error_handler(Exception, _answer_error)
-    app.wsgi_app = BodyLimit(app.wsgi_app, settings().max_body_bytes)
+    app.wsgi_app = hardened(app.wsgi_app, settings())
 
 
 def no_such_route(_request: flask.Request) -> Response:
@@ -64,19 +64,25 @@ def _begin() -> None:
 
 def _conclude(response: Response) -> Response:
     response.headers["X-Request-ID"] = envelope.request_id()
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Cache-Control", "no-store")
-    # The rule, not the path: paths carry ids, and ids must not become labels.
-    rule = request.url_rule.rule if request.url_rule else "none"
-    route = "none" if request.endpoint in _CATCH_ALL else rule
+    if "window" in g:
+        rate_limit.tell(response, g.window)
+    route = _route()
     REQUESTS.labels(current_app.name, route, request.method, response.status_code).inc()
     if not response.is_streamed:
         REQUEST_SECONDS.labels(current_app.name, route).observe(time.perf_counter() - g.began)
     return response
 
 
+def _route() -> str:
+    """The rule, not the path: paths carry ids, and ids must not become labels."""
+    rule = request.url_rule.rule if request.url_rule else "none"
+    return "none" if request.endpoint in _CATCH_ALL else rule
+
+
 def _answer_error(exc: Exception) -> Response:
     if isinstance(exc, RdevError):
+        denials.note(exc, _route())
         return envelope.error(exc)
     if isinstance(exc, HTTPException):
         return envelope.error(_from_werkzeug(exc))

@@ -12,3 +12,7 @@ REQUEST_SECONDS = Histogram(
     "Time to answer a request that is no stream.",
     ["function", "route"],
 )
+LIMITED_ALONE = Counter(
+    "rdev_limiter_fallbacks_total",
+    "Requests whose rate limit was counted in this process alone, since Redis did not answer.",
+)

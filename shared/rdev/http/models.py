@@ -1,96 +1,85 @@
 """What callers send: one set of models for validation and for the OpenAPI document."""
 
-import posixpath
 from dataclasses import replace
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import Field, field_validator
 
-from rdev.domain import environment
+from rdev.domain import git_arguments
+from rdev.domain.addresses import parse_networks
 from rdev.domain.commands import Kind, Priority, Status
-from rdev.domain.keys import SCOPES
-from rdev.domain.projects import PROJECT_ID
+from rdev.http.fields import (
+    GIT_ARGUMENTS,
+    MAX_LIST,
+    WHOLE,
+    Cidr,
+    Cwd,
+    Env,
+    EventId,
+    LabelName,
+    Line,
+    Moment,
+    ProjectId,
+    Scope,
+    Text,
+)
 from rdev.http.parsing import Strict
 from rdev.services.exec import Wish
+from rdev.services.keys import Grant
 
 _MAX_COMMAND = 100_000  # Linux takes 128 KiB in one argument
-_MAX_LIST = 100
-
-
-def _no_nul(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("contains a NUL character")
-    return value
-
-
-def _label(value: str) -> str:
-    if not PROJECT_ID.fullmatch(value):
-        raise ValueError(
-            "must be a DNS label: lower-case letters, digits and inner hyphens, 1 to 63 of them"
-        )
-    return value
-
-
-def _inside(value: str) -> str:
-    path = posixpath.normpath(_no_nul(value))
-    if value.startswith("/") or path == ".." or path.startswith("../"):
-        raise ValueError("must lie inside the workspace: a relative path without a way out")
-    return path
-
-
-def _env(values: dict[str, str]) -> dict[str, str]:
-    wrong = environment.problem(values)
-    if wrong is not None:
-        raise ValueError(wrong)
-    return values
-
-
-def _scope(value: str) -> str:
-    if value not in SCOPES:
-        raise ValueError(f"must be one of {', '.join(SCOPES)}")
-    return value
-
-
-Text = Annotated[str, AfterValidator(_no_nul)]
-Env = Annotated[dict[str, str], Field(max_length=_MAX_LIST), AfterValidator(_env)]
-Cwd = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_inside)]
-ProjectId = Annotated[str, AfterValidator(_label)]
+_GIT_URL = r"^(https?://|ssh://|git@)[^\s\x00-][^\s\x00]*$"
 
 
 class CreateKey(Strict):
     """A new API key."""
 
-    name: Annotated[Text, Field(min_length=1, max_length=100)]
-    scopes: Annotated[list[Annotated[str, AfterValidator(_scope)]], Field(min_length=1)]
+    name: Annotated[Line, Field(min_length=1, max_length=100)]
+    scopes: Annotated[list[Scope], Field(min_length=1)]
     description: Annotated[Text, Field(max_length=1000)] = ""
     projects: Annotated[
-        list[Annotated[Text, Field(min_length=1, max_length=63)]],
-        Field(min_length=1, max_length=_MAX_LIST),
+        list[Annotated[Line, Field(min_length=1, max_length=63)]],
+        Field(min_length=1, max_length=MAX_LIST),
     ] = ["*"]
-    rate_limit: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    max_concurrent: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    expires_at: AwareDatetime | None = None
+    allowed_ips: Annotated[list[Cidr], Field(max_length=MAX_LIST)] = []
+    rate_limit: Annotated[int, Field(ge=1, le=100_000), WHOLE] | None = None
+    max_concurrent: Annotated[int, Field(ge=1, le=10_000), WHOLE] | None = None
+    expires_at: Moment | None = None
+
+    def grant(self) -> Grant:
+        return Grant(
+            name=self.name,
+            scopes=tuple(self.scopes),
+            description=self.description,
+            projects=tuple(self.projects),
+            allowed_ips=parse_networks(self.allowed_ips),
+            rate_limit=self.rate_limit,
+            max_concurrent=self.max_concurrent,
+            expires_at=self.expires_at,
+        )
+
+
+class RotateKey(Strict):
+    """A key's next secret."""
+
+    overlap_s: Annotated[int, Field(ge=0, le=30 * 86_400), WHOLE] = 86_400
 
 
 class CreateProject(Strict):
     """A new project and its workspace."""
 
     id: ProjectId
-    git_url: (
-        Annotated[Text, Field(max_length=2000, pattern=r"^(https?://|ssh://|git@)[^\s-]\S*$")]
-        | None
-    ) = None
+    git_url: Annotated[str, Field(max_length=2000, pattern=_GIT_URL)] | None = None
     env: Env = {}
-    max_concurrent: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    max_concurrent: Annotated[int, Field(ge=1, le=10_000), WHOLE] | None = None
 
 
 class Limits(Strict):
     """What a command may use up."""
 
-    output_mb: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    memory_mb: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
-    processes: Annotated[int, Field(ge=1, le=4_000_000)] | None = None
+    output_mb: Annotated[int, Field(ge=1, le=100_000), WHOLE] | None = None
+    memory_mb: Annotated[int, Field(ge=1, le=10_000_000), WHOLE] | None = None
+    processes: Annotated[int, Field(ge=1, le=4_000_000), WHOLE] | None = None
 
 
 class _Command(Strict):
@@ -105,7 +94,7 @@ class _Command(Strict):
     limits: Limits = Limits()
     labels: Annotated[
         dict[
-            Annotated[Text, Field(min_length=1, max_length=63)],
+            LabelName,
             Annotated[Text, Field(max_length=200)],
         ],
         Field(max_length=32),
@@ -152,7 +141,16 @@ class GitCommand(_CommandWithInput):
     args: Annotated[
         list[Annotated[Text, Field(max_length=_MAX_COMMAND)]],
         Field(min_length=1, max_length=1000),
+        GIT_ARGUMENTS,
     ]
+
+    @field_validator("env")
+    @classmethod
+    def _runs_nothing(cls, env: dict[str, str]) -> dict[str, str]:
+        wrong = git_arguments.env_problem(list(env))
+        if wrong is not None:
+            raise ValueError(wrong)
+        return env
 
 
 class ClaudeCommand(_Command):
@@ -161,11 +159,11 @@ class ClaudeCommand(_Command):
     prompt: Annotated[Text, Field(min_length=1, max_length=1_000_000)]
     session_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")] | None = None
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/\[\]-]{0,99}$")] | None = None
-    max_turns: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    max_turns: Annotated[int, Field(ge=1, le=10_000), WHOLE] | None = None
     allowed_tools: (
         Annotated[
             list[Annotated[str, Field(pattern=r"^[A-Za-z][^,\x00]{0,199}$")]],
-            Field(max_length=_MAX_LIST),
+            Field(max_length=MAX_LIST),
         ]
         | None
     ) = None
@@ -179,14 +177,14 @@ class InputBody(Strict):
     data: str = ""
     encoding: Literal["base64"] | None = None
     close: bool = False
-    offset: Annotated[int, Field(ge=0)] | None = None
+    offset: Annotated[int, Field(ge=0, le=2**53), WHOLE] | None = None
 
 
 class InputQuery(Strict):
     """Where raw input begins, and whether it is the last."""
 
     close: bool = False
-    offset: Annotated[int, Field(ge=0)] | None = None
+    offset: Annotated[int, Field(ge=0, le=2**53)] | None = None
 
 
 class Page(Strict):
@@ -202,7 +200,7 @@ class CommandsPage(Page):
     status: Status | None = None
     kind: Kind | None = None
     key: Annotated[Text, Field(max_length=100)] | None = None
-    since: datetime | None = None
+    since: Moment | None = None
 
 
 class OutputQuery(Strict):
@@ -215,5 +213,5 @@ class EventsQuery(Strict):
     """Which events, and from where on."""
 
     stream_id: Annotated[Text, Field(min_length=1, max_length=100)] | None = None
-    after: Annotated[Text, Field(min_length=1, max_length=50)] | None = None
+    after: EventId | None = None
     ticket: Annotated[Text, Field(min_length=1, max_length=100)] | None = None

@@ -28,8 +28,10 @@ ROUTES = (
     Route("/projects/{id}/commands/**", "exec"),
     Route("/queue", "exec"),
     Route("/projects/**", "projects"),
+    Route("/webhooks/**", "webhooks"),
+    Route("/audit/**", "audit"),
     Route("/**", "system"),
 )
 
-FUNCTIONS = ("keys", "projects", "exec", "events", "system")
+FUNCTIONS = ("keys", "projects", "exec", "events", "webhooks", "audit", "system")
 """The functions of the public API; the runner has no public path."""

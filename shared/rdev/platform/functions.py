@@ -10,6 +10,7 @@ from typing import Any
 
 from gevent import monkey
 from gunicorn.app.base import BaseApplication
+from gunicorn.http import wsgi
 
 from rdev.platform.listener import LISTEN_FD
 
@@ -25,11 +26,14 @@ class _Functions(BaseApplication):  # type: ignore[misc] # gunicorn has no annot
         options = {
             "bind": self._bind,
             "workers": 1,
-            "worker_class": "gevent",
+            "worker_class": "rdev.platform.gevent_worker.Worker",
             "worker_connections": CONNECTIONS,
             "timeout": 0,
             "graceful_timeout": 5,
             "keepalive": 75,
+            "limit_request_line": 8190,
+            "limit_request_fields": 100,
+            "limit_request_field_size": 8190,
             "control_socket_disable": True,
             "proc_name": "rdev functions",
             "loglevel": "warning",
@@ -59,6 +63,7 @@ def serve(host: str, port: int) -> None:
 
     configure()
     _allow_many_connections()
+    wsgi.SERVER = "rdev"  # the Server header; gunicorn has no setting for it
     handed = os.environ.pop(LISTEN_FD, None)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     _Functions(f"fd://{handed}" if handed else address).run()

@@ -24,7 +24,10 @@ def load_function(noun: str, root: Path = SOURCE_ROOT) -> WSGI:
 class Gateway:
     def __init__(self, apps: dict[str, WSGI]) -> None:
         self._apps = apps
-        self._routes = [(re.compile(route.regex()), apps[route.function]) for route in ROUTES]
+        # DOTALL: a path may hold a newline, and each must lead somewhere.
+        self._routes = [
+            (re.compile(route.regex(), re.DOTALL), apps[route.function]) for route in ROUTES
+        ]
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/") or "/"

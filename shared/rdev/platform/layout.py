@@ -58,6 +58,10 @@ class Layout:
             "RDEV_COMMANDS_DIR": str(self.home / "commands"),
             "RDEV_ARCHIVE_URL": str(self.home / "archive"),
             "RDEV_RUNNER_BIND": f"unix:{self.sockets / 'runner.sock'}",
+            # Receivers on this machine, to try webhooks out with: who can start commands here
+            # reaches those anyway.
+            "RDEV_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8,::1/128",
+            "RDEV_WEBHOOK_ALLOW_HTTP": "true",
         }
 
 
@@ -106,6 +110,20 @@ def prepare(home: Path) -> Layout:
     except OSError as exc:
         raise unusable(home, exc) from exc
     return Layout(home, sockets, postgres, postgres_sockets, guest)
+
+
+def find(home: Path) -> Layout:
+    """The folders of a home that is there already; makes nothing."""
+    home = home.absolute().resolve()
+    if not (home / "secrets" / "pepper").is_file():
+        raise CannotStart(
+            f"{home} is no home of rdev. Choose it with --home or RDEV_HOME, "
+            "or name a database with RDEV_DATABASE_URL and its pepper with RDEV_PEPPER_FILE."
+        )
+    guest = unprivileged.account()
+    postgres = (home / "postgres").resolve()
+    sockets = socket_dir(home / "run")
+    return Layout(home, sockets, postgres, postgres / "run" if guest else sockets, guest)
 
 
 def unusable(home: Path, exc: OSError) -> CannotStart:

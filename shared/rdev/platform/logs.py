@@ -2,10 +2,23 @@
 
 import logging
 import sys
+from collections.abc import MutableMapping
+from typing import Any
 
 import structlog
 
 from rdev.config import settings
+from rdev.domain.redaction import redact
+
+
+def _redact(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """No secret in any line, whoever wrote it, tracebacks included."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = redact(value)
+    return event
 
 
 def configure() -> None:
@@ -24,6 +37,7 @@ def configure() -> None:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
+            _redact,
             last,
         ],
     )

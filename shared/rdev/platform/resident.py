@@ -1,17 +1,26 @@
-"""`rdev runner`: the runner function under gunicorn's plain threads, and a resident runner beside
-it. Never gevent: a process that it has patched spawns seven times slower."""
+"""`rdev runner`: the functions that are woken, under gunicorn's plain threads; beside them a
+resident runner and a resident sender of webhooks.
+
+Never gevent: a process that it has patched spawns seven times slower. The sender is here, and not
+among the functions, since its threads do not mind a slow name server or TLS handshake, and since
+what the API's clients wait for is not to wait for receivers."""
 
 import logging
 import os
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
 
 from rdev import wiring
 from rdev.platform.gateway import load_function
 from rdev.platform.logs import configure
+from rdev.platform.wakeups import Wakeups
+
+if TYPE_CHECKING:
+    from rdev.services.deliveries import Deliveries
+    from rdev.services.runner import Runner
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +51,12 @@ class _Resident(BaseApplication):  # type: ignore[misc] # gunicorn has no annota
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        return load_function("runner")
+        return Wakeups({noun: load_function(noun) for noun in ("runner", "webhooks")})
 
 
 def _start(worker: Any) -> None:
-    threading.Thread(target=_run, name="runner", daemon=True).start()
+    for part in (wiring.resident_runner(), wiring.resident_deliveries()):
+        threading.Thread(target=_run, args=(part,), name=type(part).__name__, daemon=True).start()
     threading.Thread(target=_stop_with, args=(worker,), name="stop", daemon=True).start()
 
 
@@ -54,22 +64,26 @@ def _stop_with(worker: Any) -> None:
     """Begin to hand over at the signal itself: gunicorn first waits for its own connections."""
     while worker.alive:
         time.sleep(_LOOK_S)
+    wiring.resident_deliveries().stop()
     wiring.resident_runner().stop()
 
 
-def _run() -> None:
+def _run(part: "Runner | Deliveries") -> None:
     try:
-        wiring.resident_runner().run()
+        part.run()
     except BaseException:
         # A runner that is gone must not look alive: have gunicorn start another worker.
-        log.exception("the runner ended")
+        log.exception("%s ended", type(part).__name__)
         os._exit(1)
 
 
 def _hand_over(_arbiter: Any, _worker: Any) -> None:
     runner = wiring.resident_runner()
     runner.stop()
+    deliveries = wiring.resident_deliveries()
+    deliveries.stop()
     runner.handed_over.wait(_HAND_OVER_S)
+    deliveries.stopped.wait(_HAND_OVER_S)
 
 
 def run(bind: str | None = None) -> None:

@@ -27,6 +27,8 @@ from rdev.platform.supervisor import Part, Stop, Supervisor, listening_for_stop
 
 READY_TIMEOUT_S = 60.0
 """Generous: a crash recovery of Postgres or a long append-only file takes its time."""
+_RECEIVERS = ("RDEV_WEBHOOK_ALLOW_CIDRS", "RDEV_WEBHOOK_ALLOW_HTTP")
+"""Where webhooks may go: as the caller says, also if that is nowhere."""
 
 
 class _Stopped(Exception):
@@ -84,7 +86,7 @@ def _run(home: Path, plan: Plan, stop: Stop) -> None:
         keeper = Supervisor(layout.log, layout.record, _say)
         try:
             _start_stores(keeper, stores, stop)
-            _configure(layout, stores)
+            configure(layout, stores)
             for part in plan.make_parts(plan.host, plan.port, listener.fileno()):
                 keeper.start(part)
             _await_health(keeper, plan.url, stop)
@@ -122,11 +124,12 @@ def _start_stores(keeper: Supervisor, stores: Stores, stop: Stop) -> None:
     migrate(stores.postgres.url(), SOURCE_ROOT / "migrations")
 
 
-def _configure(layout: Layout, stores: Stores) -> None:
+def configure(layout: Layout, stores: Stores) -> None:
     """From here on this process and the parts that it starts share one configuration."""
     own_pepper = os.environ.get("RDEV_PEPPER_FILE")
     own_archive = os.environ.get("RDEV_ARCHIVE_URL")
-    os.environ.update(layout.environment())
+    receivers = {name: os.environ[name] for name in _RECEIVERS if name in os.environ}
+    os.environ.update(layout.environment() | receivers)
     os.environ["RDEV_DATABASE_URL"] = stores.postgres.url()
     os.environ["RDEV_REDIS_URL"] = stores.valkey.url
     if own_pepper:

@@ -6,15 +6,28 @@ from rdev.ports.exec import CommandTable, InputTable, QueueTable, QueueTickets
 from rdev.ports.keys import KeyTable
 from rdev.ports.projects import ProjectTable
 from rdev.ports.transactions import Transaction, Transactions
+from rdev.ports.webhooks import (
+    Bell,
+    DeliveryRecords,
+    DeliveryTable,
+    EndpointTable,
+    Outbox,
+    WebhookSender,
+)
 from rdev.ports.workspaces import Liveness, Workspace, Workspaces
 
 __all__ = [
     "ArchiveTable",
+    "Bell",
     "CommandTable",
+    "DeliveryRecords",
+    "DeliveryTable",
+    "EndpointTable",
     "EventStreams",
     "InputTable",
     "KeyTable",
     "Liveness",
+    "Outbox",
     "ProjectFeed",
     "ProjectTable",
     "QueueTable",
@@ -22,6 +35,7 @@ __all__ = [
     "SegmentArchive",
     "Transaction",
     "Transactions",
+    "WebhookSender",
     "Workspace",
     "Workspaces",
 ]

@@ -23,8 +23,10 @@ class EventStreams(Protocol):
         """Append bytes of `stdout` or `stderr` beginning at `at`, only if the stream ends there
         and is not finished. Returns where it ends now: go on from there, wherever that is."""
 
-    def append_all(self, project_id: str, command_id: str, chunks: Sequence[Chunk]) -> Position:
-        """Several appends in one round trip."""
+    def append_all(
+        self, project_id: str, command_id: str, chunks: Sequence[Chunk], *, begun: bool = False
+    ) -> Position:
+        """Several appends in one round trip. `begun`: none to a stream that has no entry."""
 
     def announce(
         self,

@@ -1,13 +1,14 @@
 """What commits together."""
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from rdev.ports.archive import ArchiveTable
+from rdev.ports.audit import AuditTable
 from rdev.ports.exec import CommandTable, InputTable, QueueTable
 from rdev.ports.keys import KeyTable
 from rdev.ports.projects import ProjectTable
+from rdev.ports.webhooks import DeliveryRecords, DeliveryTable, EndpointTable, Outbox
 
 
 class Transaction(Protocol):
@@ -25,6 +26,20 @@ class Transaction(Protocol):
     def input(self) -> InputTable: ...
     @property
     def archive(self) -> ArchiveTable: ...
+    @property
+    def audit(self) -> AuditTable: ...
+    @property
+    def endpoints(self) -> EndpointTable: ...
+    @property
+    def outbox(self) -> Outbox: ...
+    @property
+    def deliveries(self) -> DeliveryTable: ...
+    @property
+    def delivery_records(self) -> DeliveryRecords: ...
 
 
-Transactions = Callable[[], AbstractContextManager[Transaction]]
+class Transactions(Protocol):
+    """How one begins. `reading`: for single statements that change nothing, each for itself; it
+    costs less."""
+
+    def __call__(self, *, reading: bool = False) -> AbstractContextManager[Transaction]: ...

@@ -15,13 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rdev.domain.commands import Command, Position
-from rdev.domain.events import to_json
-from rdev.domain.records import record_of
 from rdev.domain.segments import size_of
-from rdev.errors import RdevError, StoreUnavailable, WorkspaceUnavailable
-from rdev.failpoints import reach
+from rdev.errors import RdevError
 from rdev.ports import EventStreams, SegmentArchive, Transactions, Workspaces
-from rdev.services.closing import announce_end
+from rdev.services.concluding import ArchiveRules, Concluding
 from rdev.services.paced import PacedStreams
 from rdev.services.trails import SEGMENT_BYTES, Place, Trail
 
@@ -37,18 +34,6 @@ _RETIRE_SHARE = 0.05
 """Of the sweeps: nobody need remember the last time."""
 _DAY_S = 86400.0
 _QUERY = re.compile(r"\?\S+")
-
-
-@dataclass(frozen=True, slots=True)
-class ArchiveRules:
-    retention_days: float = 30.0
-    """0: for ever."""
-    redis_keeps_s: int = 900
-    """How long after its end Redis still holds the last of a command's stream."""
-    overdue_s: float = 30.0
-    """When a sweep takes up what ended: its own runner has surely had its try."""
-    longest_pause_s: float = 30.0
-    """Between two tries while the archive does not answer."""
 
 
 @dataclass(slots=True)
@@ -77,9 +62,12 @@ class Archiver:
     ) -> None:
         self._transaction = transaction
         self._streams = streams
-        self._workspaces = workspaces
         self._archive = archive
         self._rules = rules
+        self._stopping = threading.Event()
+        self._concluding = Concluding(
+            transaction, streams, workspaces, archive, rules, stopping=self._stopping.is_set
+        )
         self._changed = threading.Condition()
         self._running: dict[str, _Running] = {}
         self._due: deque[_Running] = deque()
@@ -88,7 +76,6 @@ class Archiver:
         self._busy = 0
         self._failures = 0
         self._resume_at = 0.0
-        self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._retirement_due = False
 
@@ -158,7 +145,9 @@ class Archiver:
             running = self._running.pop(command.id, None)
             if command.id not in self._ended_ids and len(self._ended) < _MOST_WAITING:
                 self._ended_ids.add(command.id)
-                self._ended.append((command, running.trail if running else self._trail(command)))
+                self._ended.append(
+                    (command, running.trail if running else self._concluding.trail(command))
+                )
                 self._changed.notify_all()
 
     def sweep(self) -> None:
@@ -168,7 +157,9 @@ class Archiver:
         if room < _BATCH or time.monotonic() < self._resume_at:
             return
         with self._transaction() as tx:
-            left = tx.archive.unarchived(older_than_s=self._rules.overdue_s, limit=room)
+            left = list(tx.archive.unarchived(older_than_s=self._rules.overdue_s, limit=room))
+        # One that cannot be stored ends its batch: it is not to be the same batch every time.
+        random.shuffle(left)
         for command in left:
             self.ended(command)
         if random.random() < _RETIRE_SHARE:  # noqa: S311 - a share, not a secret
@@ -237,58 +228,11 @@ class Archiver:
                     self._due.append(running)
 
     def _conclude_all(self, ended: list[tuple[Command, Trail]]) -> None:
-        done: list[str] = []
         try:
-            for command, trail in ended:
-                try:
-                    self._conclude(command, trail)
-                except RdevError:
-                    raise  # a store: it would be the same for the others
-                except Exception:
-                    log.exception("could not archive %s; it is tried again", command.id)
-                else:
-                    done.append(command.id)
+            self._concluding.all(ended)
         finally:
             with self._changed:
                 self._ended_ids.difference_update(command.id for command, _ in ended)
-            if done:
-                with self._transaction() as tx:
-                    tx.archive.mark(done)
-                reach("archive.marked")
-
-    def _conclude(self, command: Command, trail: Trail) -> None:
-        with trail.lock:
-            trail.begin()
-            self._store_rest(command, trail)
-            trail.trim()
-        self._streams.forget(*trail.place, after_s=self._rules.redis_keeps_s)
-        reach("archive.concluded")
-        try:
-            self._workspaces.of(command.project_id).clean(command.id)
-        except WorkspaceUnavailable as exc:
-            log.warning("files of %s stay behind: %s", command.id, exc)
-
-    def _store_rest(self, command: Command, trail: Trail) -> None:
-        for attempt in ("as it is", "restored"):
-            while trail.store():
-                trail.trim()
-                if self._stopping.is_set():
-                    raise StoreUnavailable("The runner is stopping.")
-            if trail.complete:
-                return
-            if attempt == "as it is":
-                if trail.look_again():
-                    return
-                # Redis lost it before it was archived
-                announce_end(self._streams, self._workspaces, command)
-        log.error("the stream of %s is gone: its archive has holes", command.id)
-        trail.conclude(command.output, to_json({"command": record_of(command)}))
-
-    def _trail(self, command: Command) -> Trail:
-        place = (command.project_id, command.id)
-        # That little is archived at the end only.
-        small = command.status.final and size_of(command.output, "all") < SEGMENT_BYTES
-        return Trail(self._streams, self._archive, place, untouched=small)
 
     def _retire(self) -> None:
         """Remove archives that were kept for long enough; the records stay."""

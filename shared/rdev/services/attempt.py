@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -13,23 +14,25 @@ from rdev.domain.events import QUEUED, STARTED
 from rdev.domain.records import record_of, timestamp
 from rdev.errors import StoreUnavailable, Unavailable, WorkspaceUnavailable
 from rdev.failpoints import reach
-from rdev.ports import EventStreams, Transactions, Workspaces
+from rdev.ports import EventStreams, Transaction, Transactions, Workspaces
+from rdev.services import facts
+from rdev.services.awaiting import Awaiting
 from rdev.services.closing import Closing
 from rdev.services.feeding import Feeding
 from rdev.services.following import Following, Rules
-from rdev.services.leases import Held
+from rdev.services.leases import Held, LeaveIt
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _MOST_FAILURES = 5
+_FORGET_S = 60.0
+"""After how long without another error of ours the ones before it no longer count."""
+_CERTAIN_S = 30.0
+"""For how long after it was renewed nobody need ask whether a lease is ours."""
 _LONGEST_PAUSE_S = 2.0
 _CALM_S = 10.0
-
-
-class LeaveIt(Exception):
-    """This runner is stopping, or the command belongs to another claim now."""
 
 
 class _Pauses:
@@ -46,6 +49,20 @@ class _Pauses:
         self._stopping.wait(self._next_s)
         self._next_s = min(self._next_s * 2, _LONGEST_PAUSE_S)
         self._last = time.monotonic()
+
+
+class _Errors:
+    """Counts errors of rdev's own that come one soon after the other."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._last = 0.0
+
+    def too_many(self) -> bool:
+        now = time.monotonic()
+        self._count = 1 if now - self._last > _FORGET_S else self._count + 1
+        self._last = now
+        return self._count >= _MOST_FAILURES
 
 
 class Attempt:
@@ -73,24 +90,34 @@ class Attempt:
 
     def _follow(self, held: Held) -> Ending | None:
         """The command's end, or None where it went back into the queue."""
-        following: Following | None = None
-        pauses = _Pauses(self._stopping)
+        seeing: Following | Awaiting | None = None
+        pauses, errors = _Pauses(self._stopping), _Errors()
         unreachable = 0
+        asked = False  # whether its workspace may have been asked to start it
         while True:
             self._leave_if_told(held)
             try:
-                following = following or self._following(held)
-                return following.to_its_end()
+                seeing = seeing or self._following(held)
+                return seeing.to_its_end()
+            except LeaveIt:
+                raise
             except WorkspaceUnavailable as exc:
                 log.warning("workspace of %s: %s", held.claim.command.id, exc)
                 unreachable += 1
-                if not (following and following.launched):
-                    if held.claim.surely_first:
-                        return self._put_back(held)
+                if not (seeing and seeing.launched):
+                    if held.claim.surely_first and not asked:
+                        return self._put_back(held, exc.message)
                     if unreachable >= _MOST_FAILURES and self._forestalled(held):
-                        return Ending(Status.FAILED, reason="infrastructure", ran=False)
+                        return Ending.never_ran(reason="infrastructure", message=exc.message)
             except StoreUnavailable as exc:
                 log.warning("following %s: %s", held.claim.command.id, exc)
+            except Exception as exc:
+                log.exception("following %s", held.claim.command.id)
+                asked = asked or (seeing is not None and seeing.asked_to_start)
+                if held.claim.surely_first and not asked:
+                    return self._put_back(held, _why(exc))
+                # From the beginning: what it had in mind may be what is wrong.
+                seeing = self._awaiting(held, exc) if errors.too_many() else None
             pauses.pause()
 
     def _following(self, held: Held) -> Following:
@@ -106,17 +133,37 @@ class Attempt:
             self._rules,
             interrupted=lambda: self._leave_if_told(held),
             cancel_asked=lambda: held.cancel,
-            on_start=lambda empty: self._started(command, stream_empty=empty),
+            on_start=lambda empty: self._started(held, stream_empty=empty),
             on_stop=lambda stop: self._stops(held, stop),
             feed=Feeding(command, workspace, self._transaction, held.rung).step,
+        )
+
+    def _awaiting(self, held: Held, exc: Exception) -> Awaiting:
+        command = held.claim.command
+        log.error("%s cannot be followed; its end is waited for", command.id)
+        return Awaiting(
+            held.claim,
+            self._workspaces.of(command.project_id),
+            self._streams,
+            self._rules,
+            why=_why(exc),
+            interrupted=lambda: self._leave_if_told(held),
+            cancel_asked=lambda: held.cancel,
+            on_start=lambda empty: self._started(held, stream_empty=empty),
+            on_stop=lambda stop: self._stops(held, stop),
         )
 
     def _leave_if_told(self, held: Held) -> None:
         if self._stopping.is_set() or held.lost:
             raise LeaveIt
 
-    def _started(self, command: Command, *, stream_empty: bool) -> None:
-        """The events, then the row: output may follow at once, and the row can be made good."""
+    def _started(self, held: Held, *, stream_empty: bool) -> None:
+        """The events, then the row: output may follow at once, and the row can be made good. But
+        a stream that is not there is begun only for a lease that is ours for certain: a runner
+        that slept through the command's end would leave a stream without an end."""
+        command = held.claim.command
+        if stream_empty or time.monotonic() - held.confirmed_at > _CERTAIN_S:
+            self._confirm(held)
         record = record_of(command)
         place = (command.project_id, command.id)
         if stream_empty:  # the submitter died before it could, or Redis lost it
@@ -127,8 +174,15 @@ class Attempt:
         reach("start.announced")
         if command.started_at is None:
             with self._transaction() as tx:
-                tx.queue.started(command.id, command.epoch)
+                _note_start(tx, held)
             reach("start.recorded")
+
+    def _confirm(self, held: Held) -> None:
+        with self._transaction() as tx:
+            ours = _note_start(tx, held)
+        if not ours:
+            held.lost = True
+            raise LeaveIt
 
     def _stops(self, held: Held, stop: Stopping) -> None:
         with self._transaction() as tx:
@@ -137,7 +191,7 @@ class Attempt:
             held.lost = True
             raise LeaveIt
 
-    def _put_back(self, held: Held) -> Ending | None:
+    def _put_back(self, held: Held, why: str) -> Ending | None:
         """For a command that certainly has not started. One that was put back too often, or is to
         be cancelled, ends; planting its token is for certainty's sake where that can be had."""
         command = held.claim.command
@@ -145,7 +199,7 @@ class Attempt:
             self._forestalled(held)
             if held.cancel:
                 return Ending(Status.CANCELLED, ran=False)
-            return Ending(Status.FAILED, reason="infrastructure", ran=False)
+            return Ending.never_ran(reason="infrastructure", message=why)
         self._try(lambda: self._workspaces.of(command.project_id).clean(command.id))
         reach("requeue.before")
         if self._insist(held, lambda: self._requeue(held)) is None:
@@ -170,7 +224,15 @@ class Attempt:
 
     def _finish(self, held: Held, ending: Ending) -> None:
         reach("finish.before")
-        closed = self._insist(held, lambda: self._close(held, ending))
+        try:
+            closed = self._insist(held, lambda: self._close(held, ending))
+        except LeaveIt:
+            raise
+        except Exception:
+            # What is told beside the end must not stand in the way of the end.
+            log.exception("closing %s; again with less", held.claim.command.id)
+            least = replace(ending, usage={}, reason_message=None)
+            closed = self._insist(held, lambda: self._close(held, least))
         reach("finish.after")
         if closed is None:
             return
@@ -178,7 +240,10 @@ class Attempt:
 
     def _close(self, held: Held, ending: Ending) -> Command | None:
         with self._transaction() as tx:
-            return tx.queue.finish(*held.pair, ending)
+            closed = tx.queue.finish(*held.pair, ending)
+            if closed is not None:
+                facts.command_finished(tx, closed)
+            return closed
 
     def _insist(self, held: Held, act: Callable[[], T]) -> T:
         """Again until the store answers; leave it when told to."""
@@ -196,3 +261,22 @@ class Attempt:
             act()
         except (Unavailable, WorkspaceUnavailable) as exc:
             log.warning("left to the sweep: %s", exc)
+
+
+def _why(exc: Exception) -> str:
+    """For the record. Only the error's name: its text may hold what nobody is to read."""
+    return f"rdev met an error of its own ({type(exc).__name__}); the runner's log has more."
+
+
+def _note_start(tx: Transaction, held: Held) -> bool:
+    """Record the start, and tell of it where nobody has. False: the lease is lost."""
+    command = held.claim.command
+    before = None
+    if command.started_at is None:
+        before = tx.commands.get(command.project_id, command.id)
+    if not tx.queue.started(*held.pair):
+        return False
+    if before is not None and before.started_at is None:
+        began = datetime.now(UTC)
+        facts.command_started(tx, replace(before, status=Status.RUNNING, started_at=began))
+    return True

@@ -13,7 +13,7 @@ from rdev.domain.events import FINISHED, QUEUED, STARTED, Announced
 from rdev.domain.records import record_of
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Transactions, Workspaces
-from rdev.services.following import carry_output
+from rdev.services.output import carry_output
 
 log = logging.getLogger(__name__)
 

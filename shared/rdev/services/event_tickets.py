@@ -4,9 +4,7 @@ import secrets
 from typing import Protocol
 
 from rdev.domain.callers import Caller
-from rdev.domain.keys import Key
 from rdev.errors import Unauthorized
-from rdev.services.keys import Keys
 
 
 class TicketStore(Protocol):
@@ -21,19 +19,18 @@ class TicketStore(Protocol):
 class EventTickets:
     LIFETIME_S = 60
 
-    def __init__(self, store: TicketStore, keys: Keys) -> None:
+    def __init__(self, store: TicketStore) -> None:
         self._store = store
-        self._keys = keys
 
     def issue(self, by: Caller, project_id: str) -> str:
         ticket = secrets.token_urlsafe(32)
         self._store.put(ticket, f"{by.key.id} {project_id}", self.LIFETIME_S)
         return ticket
 
-    def redeem(self, ticket: str, project_id: str) -> Key:
-        """The key behind it, as it stands now. Raises Unauthorized where the ticket is used,
-        over, of another project, or its key is not usable any more."""
+    def redeem(self, ticket: str, project_id: str) -> str:
+        """The id of the key behind it. Raises Unauthorized where the ticket is used, over or of
+        another project."""
         key_id, _, granted = (self._store.take(ticket) or "").partition(" ")
         if not key_id or granted != project_id:
             raise Unauthorized("The ticket is used or over. Get a new one.")
-        return self._keys.still_usable(key_id)
+        return key_id

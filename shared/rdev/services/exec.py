@@ -14,9 +14,18 @@ from rdev.domain.events import FINISHED, QUEUED
 from rdev.domain.ids import new_id
 from rdev.domain.records import record_of
 from rdev.domain.wakeups import COMMAND_QUEUED
-from rdev.errors import Conflict, Detail, InvalidRequest, NotFound, TooManyRequests, Unavailable
+from rdev.errors import (
+    Conflict,
+    Detail,
+    Hidden,
+    InvalidRequest,
+    NotFound,
+    TooManyRequests,
+    Unavailable,
+)
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, QueueTickets, Transactions
+from rdev.services import facts
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +78,10 @@ class Exec:
         command for 24 h, or Conflict where the request differs. Raises TooManyRequests where
         the key's queue is full."""
         self._refuse_unenforceable(wish)
+        _refuse_hidden(by, project_id)
         command_id = new_id("cmd")
         with self._transaction() as tx:
-            if not by.key.sees(project_id) or tx.projects.get(project_id) is None:
+            if tx.projects.get(project_id) is None:
                 raise NotFound(f"Project not found: {project_id}")
             if idempotency_key is not None:
                 digest = hashlib.sha256(wish.kind.encode() + b"\0" + request_body).digest()
@@ -90,17 +100,19 @@ class Exec:
             command = tx.commands.insert(self._submission(by, project_id, command_id, wish))
             if wish.spec.get("stdin_open"):
                 tx.input.open(command_id, at=len(wish.stdin))
+            facts.command_queued(tx, by, command, wish.env)
         self._wake(command, position=waiting + 1)
         return command
 
     def get(self, by: Caller, project_id: str, command_id: str) -> Command:
         """Raises NotFound, also for what the key may not see."""
-        command = None
-        if by.key.sees(project_id):
-            with self._transaction() as tx:
-                command = tx.commands.get(project_id, command_id)
+        message = f"Command not found: {command_id}"
+        if not by.key.sees(project_id):
+            raise Hidden(message)
+        with self._transaction(reading=True) as tx:
+            command = tx.commands.get(project_id, command_id)
         if command is None:
-            raise NotFound(f"Command not found: {command_id}")
+            raise NotFound(message)
         return command
 
     def list(
@@ -115,9 +127,8 @@ class Exec:
         key_id: str | None = None,
         since: datetime | None = None,
     ) -> Sequence[Command]:
-        if not by.key.sees(project_id):
-            raise NotFound(f"Project not found: {project_id}")
-        with self._transaction() as tx:
+        _refuse_hidden(by, project_id)
+        with self._transaction(reading=True) as tx:
             commands = tx.commands.list(
                 project_id,
                 before=before,
@@ -133,10 +144,14 @@ class Exec:
 
     def cancel(self, by: Caller, project_id: str, command_id: str) -> Command:
         """End a waiting command at once; ask the runner to end a running one. Idempotent."""
-        self.get(by, project_id, command_id)
+        command = self.get(by, project_id, command_id)
         with self._transaction() as tx:
             cancelled = tx.commands.cancel_queued(command_id)
             asked = cancelled is None and tx.commands.ask_to_cancel(command_id)
+            if cancelled is not None or asked:
+                facts.command_cancel_requested(tx, by, command)
+            if cancelled is not None:
+                facts.command_finished(tx, cancelled)
         if cancelled is not None:
             self._best_effort(lambda: self._announce_finished(cancelled))
             return cancelled
@@ -146,7 +161,7 @@ class Exec:
 
     def queue(self) -> Sequence[dict[str, object]]:
         """By priority: how many wait, the oldest's age in seconds, how many run."""
-        with self._transaction() as tx:
+        with self._transaction(reading=True) as tx:
             return tx.queue.depth()
 
     def _refuse_unenforceable(self, wish: Wish) -> None:
@@ -206,6 +221,11 @@ class Exec:
             act()
         except Unavailable as exc:
             log.warning("left to the sweep: %s", exc)
+
+
+def _refuse_hidden(by: Caller, project_id: str) -> None:
+    if not by.key.sees(project_id):
+        raise Hidden(f"Project not found: {project_id}")
 
 
 def _same_again(command: Command | None, known: bytes, digest: bytes) -> Command:

@@ -4,26 +4,23 @@ Any runner may do this at any time, also two at once: the workspace starts a com
 the stream takes each byte once. Where the stream ends is where following goes on.
 """
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from rdev.domain.argv import argv_of, stdin_of
-from rdev.domain.commands import Claim, Command, Ending, Kind, Launch, Position, Status, Stopping
-from rdev.domain.events import CLAUDE, OUTPUT, START, Chunk, split_utf8
+from rdev.domain.commands import Claim, Ending, Launch, Status, Stopping
 from rdev.errors import CommandRefused
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Liveness, Workspace
+from rdev.services.output import Output
+from rdev.services.stops import Stops
 
-_BATCH_BYTES = 32 * 1024
-_BATCH_S = 0.02
 _START_LOOK_S = 0.02
-_READ_BYTES = 256 * 1024
 _START_AGAIN_S = 2.0
 _NEVER_STARTS_S = 30.0
-_NOT_STARTED = (Liveness.UNKNOWN, Liveness.PREPARED)
-_NO_LIVE_PROCESS = (Liveness.ENDED, Liveness.DEAD, Liveness.CANCELLED)
+NOT_STARTED = (Liveness.UNKNOWN, Liveness.PREPARED)
+NO_LIVE_PROCESS = (Liveness.ENDED, Liveness.DEAD, Liveness.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +30,6 @@ class Rules:
     kill_grace_s: float
     wait_s: float = 0.5
     """How long at most between two looks at a command that is quiet."""
-
-
-@dataclass(slots=True)
-class _Stop:
-    """That rdev is ending the command, why, and how far it has got."""
-
-    why: Stopping
-    signal: str | None = None
-    kill_at: float = 0.0
 
 
 class Following:
@@ -68,26 +56,26 @@ class Following:
         self._claim = claim
         self._env = env
         self._workspace = workspace
-        self._streams = streams
         self._rules = rules
         self._interrupted = interrupted
         self._cancel_asked = cancel_asked
         self._on_start = on_start
-        self._on_stop = on_stop
         self._feed = feed
         self._feed_in_s = rules.wait_s
-        self._position = Position()
         self._stream_empty = False
+        self.asked_to_start = False
+        """Whether the workspace was, so that it may have begun."""
         self.launched = False
         self._launched_at = self._asked_first_at = time.monotonic()
-        self._digests = {
-            "stdout": _Digest(),
-            "stderr": _Digest(),
-        }
-        self._running_since: float | None = None
         self._start_noted = False
-        self._stop = _Stop(claim.stopping) if claim.stopping else None
-        self._flushed_at = 0.0
+        self._output = Output(claim.command, workspace, streams, on_lost=self._begin_anew)
+        self._stops = Stops(
+            claim,
+            workspace,
+            kill_grace_s=rules.kill_grace_s,
+            cancel_asked=cancel_asked,
+            on_stop=on_stop,
+        )
 
     def to_its_end(self) -> Ending:
         """Raises WorkspaceUnavailable and StoreUnavailable: then call it again."""
@@ -95,8 +83,7 @@ class Following:
         ending = self._prevented() or self._start()
         if ending is not None:
             return ending
-        tail = self._streams.tail(self._command.project_id, command_id)
-        self._position, self._stream_empty = tail.position, tail.last_id == START
+        self._stream_empty = self._output.join()
         while True:
             self._interrupted()
             # Liveness before the read: what is read after the end is all there is.
@@ -105,19 +92,19 @@ class Following:
                 ending = self._until_started(liveness)
                 if ending is not None:
                     return ending
-            over = liveness in _NO_LIVE_PROCESS
+            over = liveness in NO_LIVE_PROCESS
             # Never ahead of command.started: its id lies before that of any output.
-            moved = self._start_noted and self._pump(final=over)
+            moved = self._start_noted and self._output.carry(final=over)
             if over and not moved:
                 return self._ending(liveness)
             if self._start_noted:
-                self._end_if_due()
+                self._stops.end_if_due(self._output.written)
             if liveness is Liveness.RUNNING:
                 self._feed_in_s = self._feed()
             if not moved:
                 self._workspace.wait(command_id, self._next_look_s())
             elif not over:
-                self._settle()
+                self._output.settle(self._has_ended)
 
     # --- the start -------------------------------------------------------------------------------
 
@@ -127,11 +114,13 @@ class Following:
         if self._command.started_at is not None:
             return None
         reach("start.before")
+        launch = self._launch()
+        self.asked_to_start = True
         try:
-            self._workspace.start(self._launch())
+            self._workspace.start(launch)
         except CommandRefused as refused:
             if self._workspace.forestall(self._command.id):
-                return Ending(Status.FAILED, reason=refused.reason, ran=False)
+                return Ending.never_ran(refused.reason, refused.message)
         reach("start.after")
         self.launched = True
         self._launched_at = time.monotonic()
@@ -139,16 +128,15 @@ class Following:
 
     def _until_started(self, liveness: Liveness) -> Ending | None:
         """Until its start was seen and noted. An end where it never started."""
-        if liveness in _NOT_STARTED:
+        if liveness in NOT_STARTED:
             return self._not_yet()
         if liveness is Liveness.CANCELLED:
             # Planted by us or by a runner before us, who died before it could close the record.
             return self._never_ran()
         refusal = self._workspace.refusal(self._command.id)
         if refusal is not None:
-            return Ending(Status.FAILED, reason=refusal[0], ran=False)
-        if self._running_since is None:
-            self._running_since = time.monotonic()
+            return Ending.never_ran(*refusal)
+        self._stops.runs()
         self._on_start(self._stream_empty)
         self._start_noted = True
         return None
@@ -177,7 +165,10 @@ class Following:
     def _never_ran(self) -> Ending:
         if self._cancel_asked():
             return Ending(Status.CANCELLED, ran=False)
-        return Ending(Status.FAILED, reason="infrastructure", ran=False)
+        seconds = f"{_NEVER_STARTS_S:g} seconds"
+        return Ending.never_ran(
+            reason="infrastructure", message=f"It was not seen to start within {seconds}."
+        )
 
     def _launch(self) -> Launch:
         command = self._command
@@ -194,149 +185,38 @@ class Following:
             processes=limits.get("processes"),
         )
 
-    # --- output ----------------------------------------------------------------------------------
-
-    def _pump(self, *, final: bool) -> bool:
-        """Carry what is new from the files to the stream. Whether anything was."""
-        moved = False
-        for stream in ("stdout", "stderr"):
-            offset = getattr(self._position, stream)
-            data = self._workspace.read(self._command.id, stream, offset, _READ_BYTES)
-            size = self._whole(stream, data, final=final)
-            if not size:
-                continue
-            moved = True
-            chunk = data[:size]
-            self._digests[stream].feed(offset, chunk)
-            reach("append.before")
-            before = self._position
-            self._position = self._streams.append_all(
-                self._command.project_id, self._command.id, self._chunks(stream, chunk)
-            )
-            reach("append.after")
-            if self._position.stdout < before.stdout or self._position.stderr < before.stderr:
-                self._begin_anew()
-        if moved:
-            self._flushed_at = time.monotonic()
-        return moved
+    # --- while it runs, and its end --------------------------------------------------------------
 
     def _begin_anew(self) -> None:
-        """Redis lost the stream, or its end: where it is empty it begins as it began before."""
-        if self._start_noted and self._position == Position():
+        """Redis lost the stream: it begins as it began before."""
+        if self._start_noted:
             self._on_start(True)
 
-    def _chunks(self, stream: str, data: bytes) -> list[Chunk]:
-        """One entry; of Claude's stream, one a message."""
-        if self._command.kind is not Kind.CLAUDE or stream != "stdout":
-            return [Chunk(stream, self._position, data)]
-        chunks, at = [], self._position
-        for line in data.splitlines(keepends=True):
-            message = line.startswith(b"{") and line.endswith(b"}\n")
-            chunks.append(Chunk(stream, at, line, CLAUDE if message else OUTPUT))
-            at = Position(at.stdout + len(line), at.stderr)
-        return chunks
-
-    def _whole(self, stream: str, data: bytes, *, final: bool) -> int:
-        """How many of these bytes may go out: no half character, no half line of Claude's."""
-        if final and len(data) < _READ_BYTES:
-            return len(data)
-        if self._command.kind is Kind.CLAUDE and stream == "stdout" and b"\n" in data:
-            return data.rindex(b"\n") + 1
-        if self._command.kind is Kind.CLAUDE and stream == "stdout" and len(data) < _READ_BYTES:
-            return 0
-        return split_utf8(data)
-
-    def _settle(self) -> None:
-        """Let output gather for up to 20 ms or 32 kB, unless the command ends."""
-        until = self._flushed_at + _BATCH_S
-        command_id = self._command.id
-        while (left := until - time.monotonic()) > 0:
-            self._workspace.wait(command_id, left)
-            if self._workspace.liveness(command_id) in _NO_LIVE_PROCESS:
-                return
-            for stream in ("stdout", "stderr"):
-                ahead = getattr(self._position, stream) + _BATCH_BYTES
-                if self._workspace.read(command_id, stream, ahead, 1):
-                    return
-            time.sleep(min(0.002, max(0.0, until - time.monotonic())))
-
-    # --- ends that rdev brings about -------------------------------------------------------------
-
-    def _end_if_due(self) -> None:
-        """TERM, after the grace KILL, and KILL again for what was being forked meanwhile."""
-        stop = self._stop or self._decide_to_stop()
-        if stop is None:
-            return
-        if stop.signal is None:
-            stop.signal = "TERM"
-            stop.kill_at = time.monotonic() + self._rules.kill_grace_s
-            reach("stop.before")
-        elif time.monotonic() >= stop.kill_at:
-            stop.signal = "KILL"
-        else:
-            return
-        self._workspace.signal(self._command.id, stop.signal)
-
-    def _decide_to_stop(self) -> _Stop | None:
-        if self._output_exceeded():
-            why = Stopping(Status.FAILED, "output_limit")
-        elif self._timed_out():
-            why = Stopping(Status.TIMED_OUT, "timeout")
-        elif self._cancel_asked():
-            why = Stopping(Status.CANCELLED, None)
-        else:
-            return None
-        # What has ended by itself keeps its own end.
-        if self._workspace.exit(self._command.id) is not None:
-            return None
-        self._on_stop(why)
-        self._stop = _Stop(why)
-        return self._stop
-
-    def _timed_out(self) -> bool:
-        """By this machine's clock since the start; by the record's where another runner began."""
-        if self._running_since is None:
-            return False
-        return time.monotonic() - self._running_since > self._time_left_s()
-
-    def _time_left_s(self) -> float:
-        started = self._command.started_at
-        if started is None:
-            return self._command.timeout_s
-        ran_before = self._claim.running_s
-        return max(0.0, self._command.timeout_s - ran_before)
-
-    def _output_exceeded(self) -> bool:
-        limit: int | None = self._command.spec.get("limits", {}).get("output_mb")
-        if limit is None:
-            return False
-        written = self._position.stdout + self._position.stderr
-        return written > limit * 1_000_000
+    def _has_ended(self) -> bool:
+        return self._workspace.liveness(self._command.id) in NO_LIVE_PROCESS
 
     def _next_look_s(self) -> float:
-        wait = min(self._rules.wait_s, self._feed_in_s)
-        if self._stop is not None:
-            return min(wait, 0.05)
-        if self._running_since is not None:
-            left = self._running_since + self._time_left_s() - time.monotonic()
-            return max(0.001, min(wait, left + 0.001))
-        # Nothing in the command's files tells of a start that writes nothing.
-        return _START_LOOK_S
+        wait_s = min(self._rules.wait_s, self._feed_in_s)
+        if not self._start_noted:
+            # Nothing in the command's files tells of a start that writes nothing.
+            wait_s = _START_LOOK_S
+        return self._stops.next_look_s(wait_s)
 
     def _ending(self, liveness: Liveness) -> Ending:
         command_id = self._command.id
         if self._workspace.survivors(command_id):
             self._workspace.signal(command_id, "KILL")
+        stop = self._stops.why
         ended = self._workspace.exit(command_id)
-        if ended is None and self._stop is None:
+        if ended is None and stop is None:
             # The leader declined between two looks, so it was taken for started.
             refusal = self._workspace.refusal(command_id)
             if refusal is not None:
-                return Ending(Status.FAILED, reason=refusal[0], ran=False)
+                return Ending.never_ran(*refusal)
         status: Status = Status.LOST
         reason: str | None = "killed_outside"
-        if self._stop is not None:
-            status, reason = self._stop.why.status, self._stop.why.reason
+        if stop is not None:
+            status, reason = stop.status, stop.reason
         elif ended is not None and liveness is Liveness.ENDED:
             status = Status.SUCCEEDED if ended.exit_code == 0 else Status.FAILED
             reason = None if ended.exit_code == 0 else "exit_code"
@@ -346,50 +226,11 @@ class Following:
         return Ending(
             status=status,
             exit_code=ended.exit_code if ended else None,
-            signal=self._stop.signal if self._stop else None,
+            signal=self._stops.signal,
             reason=reason,
-            output=self._position,
-            stdout_sha256=self._digest("stdout"),
-            stderr_sha256=self._digest("stderr"),
+            output=self._output.position,
+            stdout_sha256=self._output.sha256("stdout"),
+            stderr_sha256=self._output.sha256("stderr"),
             truncated=reason == "output_limit",
             usage=usage,
         )
-
-    def _digest(self, stream: str) -> str:
-        return self._digests[stream].whole(
-            lambda offset: self._workspace.read(self._command.id, stream, offset, _READ_BYTES)
-        )
-
-
-def carry_output(workspace: Workspace, streams: EventStreams, command: Command) -> None:
-    """Fill a stream that Redis lost from the workspace's files, as far as they are there."""
-    position = streams.tail(command.project_id, command.id).position
-    while True:
-        before = position
-        for stream in ("stdout", "stderr"):
-            data = workspace.read(command.id, stream, getattr(position, stream), _READ_BYTES)
-            data = data[: split_utf8(data, final=len(data) < _READ_BYTES)]
-            if data:
-                chunk = Chunk(stream, position, data)
-                position = streams.append_all(command.project_id, command.id, [chunk])
-        if position == before:
-            return
-
-
-class _Digest:
-    """SHA-256 of a stream whose parts come twice, or whose beginning another runner carried."""
-
-    def __init__(self) -> None:
-        self._sha256 = hashlib.sha256()
-        self._size = 0
-
-    def feed(self, offset: int, data: bytes) -> None:
-        if offset <= self._size < offset + len(data):
-            fresh = data[self._size - offset :]
-            self._sha256.update(fresh)
-            self._size += len(fresh)
-
-    def whole(self, read: Callable[[int], bytes]) -> str:
-        while data := read(self._size):
-            self.feed(self._size, data)
-        return self._sha256.hexdigest()

@@ -6,7 +6,8 @@ from typing import Protocol
 from rdev.domain.commands import Position
 from rdev.domain.events import FINISHED, GAP, START, Entry, EntryId, Tail, finished_id, gap, render
 from rdev.domain.following import Follower, missing
-from rdev.services.hub import Encode, Hub
+from rdev.services.frames import Encode
+from rdev.services.hub import Hub
 from rdev.services.stored import Stored
 
 PAGE_BYTES = 128 * 1024
@@ -134,7 +135,7 @@ class ProjectHistory:
             if latest >= self.seen:
                 return [], latest == self.seen
             return [self._gap(START)], False  # Redis lost what this reader has seen
-        frames = self._hub.frames(self._project_id, notices, elsewhere=self._stored.look_up)
+        frames = self._hub.frames.of(self._project_id, notices, elsewhere=self._stored.look_up)
         before = notices[0].previous
         if self.seen not in (before, START):  # from 0: from what is kept
             frames.insert(0, self._gap(before))

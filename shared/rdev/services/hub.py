@@ -5,28 +5,24 @@ lays it into the channels' rings; readers pull from there at their own pace. Sta
 first reader, so after any fork; under gevent its thread is a greenlet.
 """
 
+import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rdev.domain.events import FINISHED, Entry, EntryId, Notice, gap, position_of, render
+from rdev.domain.events import FINISHED, Entry, EntryId, Notice, position_of, render
 from rdev.errors import StoreUnavailable
 from rdev.ports import ProjectFeed
 from rdev.services.channels import Bell, Channel
+from rdev.services.frames import PAGE, Encode, Frames
 
-Encode = Callable[[EntryId, str, bytes], bytes]
-"""(id, type, JSON) -> the bytes on the wire."""
-
-LookUp = Callable[[str, str, Sequence[EntryId]], Mapping[EntryId, Entry]]
-"""(project, command, ids) -> those entries that are found."""
+log = logging.getLogger(__name__)
 
 TICK_S = 5.0
 """How often it looks for what no notice told of: the bound on how long that stays unseen."""
 _MAX_BACKOFF_S = 1.0
-_PAGE = 128
-"""Entries of a command read at once: 4 MB at most."""
 
 
 @dataclass(slots=True)
@@ -53,6 +49,7 @@ class Hub:
     def __init__(self, feed: ProjectFeed, encode: Encode, *, tick_s: float = TICK_S) -> None:
         self.feed = feed
         self.encode = encode
+        self.frames = Frames(feed, encode)
         self.lock = threading.Lock()
         self._watches: dict[str, _Watch] = {}
         self._tick_s = tick_s
@@ -145,7 +142,9 @@ class Hub:
             try:
                 self._turn()
                 backoff_s = 0.05
-            except StoreUnavailable:
+            except Exception as exc:  # else readers here would wait for ever
+                if not isinstance(exc, StoreUnavailable):
+                    log.error("the hub begins anew", exc_info=exc)
                 self._was_down = True
                 time.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
                 backoff_s = min(backoff_s * 2, _MAX_BACKOFF_S)
@@ -223,7 +222,7 @@ class Hub:
             with self.lock:
                 tails = [(c, ch.tail) for c, ch in channels.items() if ch.tail is not None]
             pages = self.feed.entries(
-                [(project_id, c, tail, None) for c, tail in tails], count=_PAGE
+                [(project_id, c, tail, None) for c, tail in tails], count=PAGE
             )
             grown = {}
             for (command_id, tail), page in zip(tails, pages, strict=True):
@@ -231,7 +230,7 @@ class Hub:
                     self._extend(channels[command_id], command_id, tail, page)
                     fetched.update(((command_id, entry.id), entry) for entry in page)
                     grown[command_id] = channels[command_id]
-            if not any(len(page) == _PAGE for page in pages):  # of more a notice will tell
+            if not any(len(page) == PAGE for page in pages):  # of more a notice will tell
                 return fetched
             channels = grown
 
@@ -262,7 +261,7 @@ class Hub:
         new = [notice for notice in notices if tail is not None and notice.id > tail]
         if tail is None or not new:
             return
-        frames = self.frames(project_id, new, fetched)
+        frames = self.frames.of(project_id, new, fetched)
         with self.lock:
             if channel.tail != tail:
                 return
@@ -271,51 +270,6 @@ class Hub:
             else:
                 channel.cool()
             _ring(channel.bells)
-
-    def frames(
-        self,
-        project_id: str,
-        notices: Sequence[Notice],
-        fetched: dict[tuple[str, EntryId], Entry] | None = None,
-        *,
-        elsewhere: LookUp | None = None,
-    ) -> list[bytes]:
-        """Notices encoded for the project's stream, pointers resolved; gaps where their bytes
-        are gone from Redis and `elsewhere`."""
-        entries = dict(fetched or {})
-        pointers = {(notice.command_id, notice.entry_id) for notice in notices if not notice.data}
-        entries.update(self._look_up(project_id, pointers - entries.keys()))
-        if elsewhere is not None and (missing := pointers - entries.keys()):
-            for command_id, ids in _by_command(missing).items():
-                found = elsewhere(project_id, command_id, ids)
-                entries.update(((command_id, entry_id), e) for entry_id, e in found.items())
-        return [self._frame(notice, entries) for notice in notices]
-
-    def _look_up(
-        self, project_id: str, wanted: set[tuple[str, EntryId]]
-    ) -> dict[tuple[str, EntryId], Entry]:
-        ranges = []
-        for command_id, ids in _by_command(wanted).items():
-            first = min(ids)
-            # XRANGE after the id just below the first: ranges are open at their lower end.
-            below = EntryId(first.major, first.minor - 1) if first.minor else first
-            low = below if below != first else EntryId(first.major - 1, 2**63 - 1)
-            ranges.append((project_id, command_id, low, max(ids)))
-        pages = self.feed.entries(ranges, count=max(_PAGE, 2 * len(wanted)))
-        return {
-            (command_id, entry.id): entry
-            for (_, command_id, _, _), page in zip(ranges, pages, strict=True)
-            for entry in page
-        }
-
-    def _frame(self, notice: Notice, entries: dict[tuple[str, EntryId], Entry]) -> bytes:
-        if notice.data:
-            return self.encode(notice.id, notice.type, notice.data)
-        entry = entries.get((notice.command_id, notice.entry_id))
-        if entry is None:
-            hole = gap(notice.command_id, notice.previous, notice.id, "trimmed")
-            return self.encode(notice.id, hole.type, hole.data)
-        return self.encode(notice.id, entry.type, render(entry, notice.command_id))
 
     def _tick(self) -> None:
         """Look for what no notice told of: a stream trimmed unread, or gone without a word."""
@@ -333,13 +287,6 @@ class Hub:
                         channel.stirred += 1
                         _ring(channel.bells)
             self._extend_commands(project_id, commands)
-
-
-def _by_command(pointers: set[tuple[str, EntryId]]) -> dict[str, list[EntryId]]:
-    found: dict[str, list[EntryId]] = {}
-    for command_id, entry_id in pointers:
-        found.setdefault(command_id, []).append(entry_id)
-    return found
 
 
 def _ring(bells: Sequence[Bell] | set[Bell] | tuple[()]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rdev.domain.callers import Caller
 from rdev.domain.commands import Command
 from rdev.domain.input import InputState, fresh_part
-from rdev.errors import Conflict, NotFound, Unavailable
+from rdev.errors import Conflict, Hidden, NotFound, Unavailable
 from rdev.ports import QueueTickets, Transactions
 
 log = logging.getLogger(__name__)
@@ -39,10 +39,13 @@ class Input:
         """Have bytes go into a command's stdin, and end it after them with `close`; durable once
         this returns. With `offset` it may be repeated: what came before is left out. Raises
         Conflict where the command takes no input (any more), and see `fresh_part`."""
+        message = f"Command not found: {command_id}"
+        if not by.key.sees(project_id):
+            raise Hidden(message)
         with self._transaction() as tx:
-            command = tx.commands.get(project_id, command_id) if by.key.sees(project_id) else None
+            command = tx.commands.get(project_id, command_id)
             if command is None:
-                raise NotFound(f"Command not found: {command_id}")
+                raise NotFound(message)
             state = tx.input.lock(command_id)
             if state is None:
                 raise Conflict(_why_none(command))

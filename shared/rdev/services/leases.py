@@ -1,6 +1,7 @@
 """The leases that one runner holds, as its process sees them."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -8,6 +9,13 @@ from rdev.domain.commands import Claim
 
 Pair = tuple[str, int]
 """A command's id and the epoch of its claim."""
+
+Ask = Callable[[Sequence[Pair]], Mapping[str, bool]]
+"""Renews leases; by command, whether its cancel was asked for. What is ours no more is missing."""
+
+
+class LeaveIt(Exception):
+    """This runner is stopping, or the command belongs to another claim now."""
 
 
 @dataclass(slots=True)
@@ -17,6 +25,8 @@ class Held:
     claim: Claim
     lost: bool = False
     cancel: bool = False
+    confirmed_at: float = field(default_factory=time.monotonic)
+    """When it was ours for certain."""
     rung: threading.Event = field(default_factory=threading.Event)
     """Somebody rang for the command: its row or its input has changed."""
 
@@ -59,16 +69,22 @@ class Leases:
             held.rung.set()
         return ours
 
-    def renew(self, ask: Callable[[Sequence[Pair]], Mapping[str, bool]]) -> None:
-        """Renew all by `ask`: what is missing in its answer is lost."""
+    def renew(self, ask: Ask) -> None:
+        """Renew all by `ask`."""
         with self._lock:
             held = list(self._held.values())
-        if not held:
-            return
-        answer = ask([mine.pair for mine in held])
-        for mine in held:
-            command_id = mine.claim.command.id
-            if command_id in answer:
-                mine.cancel = mine.cancel or answer[command_id]
-            else:
-                mine.lost = True
+        if held:
+            renew(held, ask)
+
+
+def renew(held: Sequence[Held], ask: Ask) -> None:
+    """Renew these by `ask`: what is missing in its answer is lost."""
+    asked_at = time.monotonic()
+    answer = ask([mine.pair for mine in held])
+    for mine in held:
+        command_id = mine.claim.command.id
+        if command_id in answer:
+            mine.cancel = mine.cancel or answer[command_id]
+            mine.confirmed_at = asked_at
+        else:
+            mine.lost = True

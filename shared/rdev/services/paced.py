@@ -34,7 +34,9 @@ class PacedStreams:
     ) -> Position:
         return self.append_all(project_id, command_id, [Chunk(stream, at, data, type)])
 
-    def append_all(self, project_id: str, command_id: str, chunks: Sequence[Chunk]) -> Position:
-        position = self._streams.append_all(project_id, command_id, chunks)
+    def append_all(
+        self, project_id: str, command_id: str, chunks: Sequence[Chunk], *, begun: bool = False
+    ) -> Position:
+        position = self._streams.append_all(project_id, command_id, chunks, begun=begun)
         self._wrote((project_id, command_id), position)
         return position

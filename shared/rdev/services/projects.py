@@ -5,8 +5,9 @@ from datetime import datetime
 
 from rdev.domain.callers import Caller
 from rdev.domain.projects import Project
-from rdev.errors import Conflict, Forbidden, NotFound
+from rdev.errors import Conflict, Forbidden, Hidden, NotFound
 from rdev.ports import Transactions, Workspaces
+from rdev.services import facts
 
 
 class Projects:
@@ -19,12 +20,13 @@ class Projects:
 
     def get(self, by: Caller, project_id: str) -> Project:
         """Raises NotFound also for a project that the key may not see."""
-        project = None
-        if by.key.sees(project_id):
-            with self._transaction() as tx:
-                project = tx.projects.get(project_id)
+        message = f"Project not found: {project_id}"
+        if not by.key.sees(project_id):
+            raise Hidden(message)
+        with self._transaction(reading=True) as tx:
+            project = tx.projects.get(project_id)
         if project is None:
-            raise NotFound(f"Project not found: {project_id}")
+            raise NotFound(message)
         return project
 
     def list(
@@ -32,7 +34,7 @@ class Projects:
     ) -> tuple[list[Project], str | None]:
         """A page of the projects that the key sees, by name, and where the next page begins."""
         seen: list[Project] = []
-        with self._transaction() as tx:
+        with self._transaction(reading=True) as tx:
             while True:
                 page = tx.projects.list(after=after, limit=limit + 1)
                 for project in page:
@@ -72,6 +74,7 @@ class Projects:
         with self._transaction() as tx:
             if not tx.projects.insert(project, by.key.id):
                 raise Conflict(f"There is a project of that name already: {project_id}")
+            facts.project_created(tx, by, project)
         return project
 
     def delete(self, by: Caller, project_id: str) -> None:
@@ -86,4 +89,5 @@ class Projects:
                     "Cancel it, or wait for its end, and try again."
                 )
             tx.projects.delete(project_id)
+            facts.project_deleted(tx, by, project_id)
         self._workspaces.delete(project_id)

@@ -16,10 +16,10 @@ from rdev.errors import StoreUnavailable, Unavailable, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, QueueTickets, Transaction, Transactions, Workspaces
 from rdev.services.archive import Archiver
-from rdev.services.attempt import Attempt, LeaveIt
+from rdev.services.attempt import Attempt
 from rdev.services.closing import Closing
 from rdev.services.following import Rules
-from rdev.services.leases import Held, Leases
+from rdev.services.leases import Held, Leases, LeaveIt
 from rdev.services.sweep import Sweep
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ class RunnerRules:
     sweep_s: float
     max_concurrent: int
     following: Rules
+    audit_retention_days: float = 0.0
+    """0: for ever."""
 
 
 class Runner:
@@ -67,7 +69,14 @@ class Runner:
         closing = Closing(
             transaction, streams, workspaces, archive=archiver.ended if archiver else None
         )
-        self._sweep = Sweep(transaction, tickets, workspaces, closing, every_s=rules.sweep_s)
+        self._sweep = Sweep(
+            transaction,
+            tickets,
+            workspaces,
+            closing,
+            every_s=rules.sweep_s,
+            audit_retention_days=rules.audit_retention_days,
+        )
         watched = archiver.watching(streams) if archiver else streams
         self._attempt = Attempt(
             transaction, watched, workspaces, closing, rules.following, self._stopping
@@ -208,6 +217,10 @@ class Runner:
                 claim = claim or self._next(tx) or self._take_over(tx)
         except StoreUnavailable as exc:
             log.warning("cannot claim: %s", exc)
+            return None
+        except Exception:
+            # Such as a row that a newer version wrote. What runs must not suffer from it.
+            log.exception("cannot claim")
             return None
         if claim is not None:
             reach("claim.after")

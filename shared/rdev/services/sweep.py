@@ -3,10 +3,10 @@
 import logging
 import random
 from collections.abc import Callable
-from functools import partial
 
-from rdev.errors import RdevError
+from rdev.errors import RdevError, StoreUnavailable
 from rdev.ports import QueueTickets, Transactions, Workspaces
+from rdev.services import facts
 from rdev.services.closing import Closing
 
 log = logging.getLogger(__name__)
@@ -15,6 +15,8 @@ _UNSEEN_S = 2.0
 _AT_ONCE = 100
 _STALE_TICKET_S = 10.0
 _DAY_S = 86400.0
+_SEALS = 10
+_SEALED_AT_ONCE = 1000
 
 
 class Sweep:
@@ -29,24 +31,33 @@ class Sweep:
         closing: Closing,
         *,
         every_s: float,
+        audit_retention_days: float = 0,
     ) -> None:
         self._transaction = transaction
         self._tickets = tickets
         self._workspaces = workspaces
         self._closing = closing
+        self._audit_retention_s = audit_retention_days * _DAY_S
         self._daily_share = min(1.0, every_s / _DAY_S)
 
     def run(self) -> None:
         """One that fails keeps none of the others from being done."""
-        for step in (self._see_off, self._renew_tickets, self._daily):
+        for step in (self._see_off, self._renew_tickets, self._seal, self._daily):
             self._attempt(step)
 
     def _see_off(self) -> None:
         with self._transaction() as tx:
             expired = tx.queue.expire_waiting()
+            for command in expired:
+                facts.command_finished(tx, command)
             unseen = tx.queue.unannounced(older_than_s=_UNSEEN_S, limit=_AT_ONCE)
         for command in [*expired, *unseen]:
-            self._attempt(partial(self._closing.see_off, command))
+            try:
+                self._closing.see_off(command)
+            except StoreUnavailable:
+                raise  # it would be the same for the others, each after its time limit
+            except Exception as exc:  # noqa: BLE001 - one keeps none of the others from it
+                _note(exc)
 
     def _renew_tickets(self) -> None:
         """Queued commands without a ticket get one: it wakes those who wait for tickets alone."""
@@ -56,16 +67,35 @@ class Sweep:
         for priority, command_id in waiting:
             self._tickets.restock(priority, command_id)
 
+    def _seal(self) -> None:
+        """Chain what was written to the audit log since; what is too much waits for the next."""
+        for _ in range(_SEALS):
+            with self._transaction() as tx:
+                if tx.audit.seal(_SEALED_AT_ONCE) < _SEALED_AT_ONCE:
+                    return
+
     def _daily(self) -> None:
         if random.random() < self._daily_share:  # noqa: S311 - a share, not a secret
             with self._transaction() as tx:
                 tx.queue.forget_requests()
             self._workspaces.prune()
+            self._cut_audit()
+
+    def _cut_audit(self) -> None:
+        while self._audit_retention_s:
+            with self._transaction() as tx:
+                if tx.audit.cut(self._audit_retention_s, _SEALED_AT_ONCE) < _SEALED_AT_ONCE:
+                    return
 
     def _attempt(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except RdevError as exc:
-            log.warning("left to the next sweep: %s", exc)
-        except Exception:
-            log.exception("left to the next sweep")
+        except Exception as exc:  # noqa: BLE001 - one keeps none of the others from it
+            _note(exc)
+
+
+def _note(exc: Exception) -> None:
+    if isinstance(exc, RdevError):
+        log.warning("left to the next sweep: %s", exc)
+    else:
+        log.error("left to the next sweep", exc_info=exc)

@@ -1,10 +1,12 @@
 """However many try and whatever dies: a command starts at most once."""
 
 import os
+import shutil
 import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from integration.workspaces.place import DRAIN_S, eventually
 from rdev.adapters.workspaces.local import LocalWorkspaces
@@ -156,3 +158,41 @@ def test_several_runners_see_one_command(place, shell):
         assert other.exit("cmd-1") == place.workspace.exit("cmd-1")
     finally:
         others.close()
+
+
+def test_a_script_that_is_overwritten_under_a_running_supervisor_does_it_no_harm(place, shell):
+    """As an upgrade in place does: a shell reads its script as it goes."""
+    place.run(place.launch("true"))
+    script, go = place.root / "supervisor.sh", place.root / "go"
+    script.write_bytes(SUPERVISOR.read_bytes())
+    token, second = place.commands / ".tokens/cmd-2", place.commands / "cmd-2"
+    second.mkdir()
+    (second / "launch").write_text(
+        'enter .\nexec "$@" sh -c "until [ -e go ]; do :; done; exit 3"\n'
+    )
+    argv = [*shell, str(script), str(second), str(token), str(place.root), "50"]
+    with subprocess.Popen(argv, env={"PATH": os.defpath}, cwd="/") as supervisor:
+        eventually(lambda: place.workspace.survivors("cmd-2"))
+        script.write_bytes(b"exit 99\n" * (SUPERVISOR.stat().st_size // 8 + 1))
+        go.touch()
+        assert supervisor.wait(60) == 0
+    assert place.result("cmd-2")[0] == 3
+    assert (second / "done").exists()
+
+
+def test_a_token_that_does_not_say_yet_whose_it_is_starts_nothing_in_the_record(one_place):
+    """It may be given back: on a full disk a leader takes it, and cannot sign it."""
+    one_place.run(one_place.launch("true"))
+    told = (one_place.commands / ".tokens/cmd-1").read_text().strip()
+    boot = told.rpartition(":")[2]
+    start = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    taker = ":".join([str(os.getpid()), start] * 2 + [boot])
+    (one_place.commands / "cmd-2").mkdir()
+    (one_place.commands / "cmd-2" / f"by:{taker}").touch()
+    token = one_place.commands / ".tokens/cmd-2"
+    token.touch()
+    assert one_place.workspace.liveness("cmd-2") is Liveness.PREPARED
+    token.write_text(f"{taker}\n")
+    assert one_place.workspace.liveness("cmd-2") is Liveness.RUNNING
+    token.unlink()
+    shutil.rmtree(one_place.commands / "cmd-2")

@@ -11,7 +11,7 @@ from rdev.domain.commands import Command, Kind, Position, Priority, Status, Subm
 
 # What a record shows: all but what only the runner needs.
 COLUMNS = """id, project_id, key_id, kind, status, priority, spec, labels, timeout_s, queued_at,
-    started_at, finished_at, exit_code, signal, reason, stdout_bytes, stderr_bytes,
+    started_at, finished_at, exit_code, signal, reason, reason_message, stdout_bytes, stderr_bytes,
     stdout_sha256, stderr_sha256, truncated, usage, cancel_requested_at, epoch"""
 
 
@@ -180,6 +180,7 @@ def command_of(row: dict[str, Any]) -> Command:
         exit_code=row["exit_code"],
         signal=row["signal"],
         reason=row["reason"],
+        reason_message=row["reason_message"],
         output=Position(row["stdout_bytes"], row["stderr_bytes"]),
         stdout_sha256=row["stdout_sha256"],
         stderr_sha256=row["stderr_sha256"],

@@ -1,6 +1,6 @@
 """The pool and the transaction. What must commit together shares one `transaction()`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,36 +9,65 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from rdev.adapters.postgres.archive import ArchiveRows
+from rdev.adapters.postgres.audit import AuditRows
 from rdev.adapters.postgres.commands import CommandRows
 from rdev.adapters.postgres.input import InputRows
 from rdev.adapters.postgres.keys import KeyRows
 from rdev.adapters.postgres.projects import ProjectRows
 from rdev.adapters.postgres.queue import QueueRows
+from rdev.adapters.postgres.webhook_deliveries import DeliveryRows
+from rdev.adapters.postgres.webhook_outbox import OutboxRows
+from rdev.adapters.postgres.webhook_records import DeliveryRecordRows
+from rdev.adapters.postgres.webhooks import EndpointRows
 from rdev.errors import StoreUnavailable
 
 Connection = psycopg.Connection[DictRow]
+_UNAVAILABLE = (
+    psycopg.OperationalError,
+    psycopg.errors.InternalError_,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    PoolTimeout,
+)
 
 
 class Transaction:
     """The tables, within one transaction."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, audit_command_text: str = "full") -> None:
         self.keys = KeyRows(connection)
         self.projects = ProjectRows(connection)
         self.commands = CommandRows(connection)
         self.queue = QueueRows(connection)
         self.input = InputRows(connection)
         self.archive = ArchiveRows(connection)
+        self.audit = AuditRows(connection, audit_command_text)
+        self.endpoints = EndpointRows(connection)
+        self.outbox = OutboxRows(connection)
+        self.deliveries = DeliveryRows(connection)
+        self.delivery_records = DeliveryRecordRows(connection)
 
 
 class Database:
     """Postgres. Raises StoreUnavailable, within `timeout_s`, when it cannot be had."""
 
-    def __init__(self, url: str, *, pool_size: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int,
+        timeout_s: float,
+        on_delivery: Callable[[], None] = lambda: None,
+        audit_command_text: str = "full",
+    ) -> None:
+        """`on_delivery` is called after a commit that left a webhook to be delivered."""
+        self._on_delivery = on_delivery
+        self._audit_command_text = audit_command_text
         options: dict[str, Any] = {
             "row_factory": dict_row,
             "connect_timeout": max(2, int(timeout_s)),
-            "options": f"-c statement_timeout={int(timeout_s * 1000)} -c timezone=UTC",
+            # Who freezes in a transaction must not hold its locks for as long.
+            "options": f"-c statement_timeout={int(timeout_s * 1000)} -c timezone=UTC "
+            f"-c idle_in_transaction_session_timeout={int(timeout_s * 2000)}",
         }
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             url,
@@ -46,22 +75,26 @@ class Database:
             min_size=1,
             max_size=pool_size,
             timeout=timeout_s,
-            # A restarted Postgres leaves dead connections behind: find out before using one.
-            check=ConnectionPool.check_connection,
+            check=_refuse_closed,
             reconnect_timeout=2,
             kwargs=options,
             open=True,
         )
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """Commits when the block ends, rolls back when it raises."""
+    def transaction(self, *, reading: bool = False) -> Iterator[Transaction]:
+        """Commits when the block ends, rolls back when it raises. `reading`: single statements
+        that change nothing, each for itself, without the round trips of a begin and a commit."""
         try:
             with self._pool.connection() as connection:
-                yield Transaction(connection)
-        except (psycopg.OperationalError, PoolTimeout, psycopg.errors.InternalError_) as exc:
+                connection.autocommit = reading
+                transaction = Transaction(connection, self._audit_command_text)
+                yield transaction
+        except _UNAVAILABLE as exc:
             message = "Postgres does not answer. Try again after `Retry-After`."
             raise StoreUnavailable(message) from exc
+        if transaction.outbox.wrote:
+            self._on_delivery()
 
     def ping(self, timeout_s: float) -> None:
         """Raises StoreUnavailable unless Postgres answers within `timeout_s`."""
@@ -73,3 +106,11 @@ class Database:
 
     def close(self) -> None:
         self._pool.close(timeout=2)
+
+
+def _refuse_closed(connection: Connection) -> None:
+    """A restarted Postgres leaves dead connections behind: find out before using one, without a
+    round trip. A server that went away has closed the connection, after its last words, if any;
+    so the second look finds the end. Raises OperationalError, and the pool takes another one."""
+    connection.pgconn.consume_input()
+    connection.pgconn.consume_input()

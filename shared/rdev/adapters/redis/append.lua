@@ -3,10 +3,10 @@
 -- KEYS[1]  rdev:{<project>}:<command id>  the command's stream, whose ids count bytes
 -- KEYS[2]  rdev:{<project>}:events        the project's stream, with ids of Redis's own
 --
--- ARGV[1]  output, state or tail
+-- ARGV[1]  output, onto (output, but never as a stream's first entry), state or tail
 -- ARGV[2]  the command id
 -- ARGV[3]  about how many entries the project's stream keeps
--- output:  (o|e, stdout before, stderr before, output|claude.message, bytes)...
+-- output, onto: (o|e, stdout before, stderr before, output|claude.message, bytes)...
 -- state:   type, JSON, and for command.finished the totals of stdout and stderr
 --
 -- Replies {last id, finished (0|1), outcome}: how the stream ends afterwards. Whatever is called
@@ -84,7 +84,10 @@ end
 
 find_tail()
 local outcome = 'tail'
-if operation == 'output' then
+if operation == 'onto' and major == 0 and minor == 0 then
+  -- What a runner that slept for long believes in may have been archived and forgotten meanwhile.
+  outcome = 'elsewhere'
+elseif operation == 'output' or operation == 'onto' then
   for i = 4, #ARGV, 5 do
     outcome = append_output(ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]),
       ARGV[i + 3], ARGV[i + 4])

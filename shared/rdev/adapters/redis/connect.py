@@ -4,7 +4,7 @@ redis-py's own defaults (a socket timeout of 5 s, ten retries) make a blocking r
 minute and then raise; so blocking reads get a client of their own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,10 +16,17 @@ from redis.retry import Retry
 from rdev.errors import StoreUnavailable
 
 
-def connect(url: str, *, timeout_s: float = 5.0, max_connections: int = 32) -> redis.Redis:
+def connect(
+    url: str,
+    *,
+    timeout_s: float = 5.0,
+    max_connections: int = 32,
+    on_connect: Callable[[Any], None] | None = None,
+) -> redis.Redis:
     """A client for short calls. Each ends within `timeout_s`; one that fails is not repeated.
 
-    With all connections in use a call waits for one, `timeout_s` at most. Connects lazily."""
+    With all connections in use a call waits for one, `timeout_s` at most. Connects lazily.
+    `on_connect` stands in for redis-py's own greeting of a new connection, which it has to call."""
     pool = redis.BlockingConnectionPool.from_url(
         url,
         max_connections=max_connections,
@@ -27,6 +34,7 @@ def connect(url: str, *, timeout_s: float = 5.0, max_connections: int = 32) -> r
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         health_check_interval=30,
+        redis_connect_func=on_connect,
         **_options(url),
     )
     return redis.Redis(connection_pool=pool)

@@ -62,12 +62,15 @@ class Streams:
         data; then go on from there. After command.finished nothing is appended."""
         return self.append_all(project_id, command_id, [Chunk(stream, at, data, type)])
 
-    def append_all(self, project_id: str, command_id: str, chunks: Sequence[Chunk]) -> Position:
-        """Several appends in one round trip, each as by `append`."""
+    def append_all(
+        self, project_id: str, command_id: str, chunks: Sequence[Chunk], *, begun: bool = False
+    ) -> Position:
+        """Several appends in one round trip, each as by `append`. `begun`: nothing is appended to
+        a stream that has no entry yet, or no more."""
         args: list[str | bytes | int] = []
         for chunk in chunks:
             args += [FLAGS[chunk.stream], chunk.at.stdout, chunk.at.stderr, chunk.type, chunk.data]
-        return self._call(project_id, command_id, "output", args)[0].position
+        return self._call(project_id, command_id, "onto" if begun else "output", args)[0].position
 
     def announce(
         self,

@@ -40,14 +40,9 @@ class Children:
             )
         finally:
             os.close(fd)
-        try:
-            pidfd = os.pidfd_open(child.pid)
-        except OSError:  # before Linux 5.3, or forbidden
+        # Begun: from here on nothing may look as if it had not.
+        if not self._reap_later(child):
             threading.Thread(target=child.wait, name=f"reap-{child.pid}", daemon=True).start()
-            return
-        with self._lock:
-            self._running[pidfd] = child
-        self._dispatcher.add(pidfd, lambda: self._reap(pidfd))
 
     def close(self) -> None:
         """Let go of those that still run; they go on. Call after the dispatcher's close."""
@@ -60,6 +55,23 @@ class Children:
                 except subprocess.TimeoutExpired:
                     child.returncode = 0  # it is meant to outlive us: no ResourceWarning
             self._running.clear()
+
+    def _reap_later(self, child: "subprocess.Popen[bytes]") -> bool:
+        """False before Linux 5.3, where it is forbidden, and without free descriptors."""
+        try:
+            pidfd = os.pidfd_open(child.pid)
+        except OSError:
+            return False
+        with self._lock:
+            self._running[pidfd] = child
+        try:
+            self._dispatcher.add(pidfd, lambda: self._reap(pidfd))
+        except OSError:
+            with self._lock:
+                del self._running[pidfd]
+            os.close(pidfd)
+            return False
+        return True
 
     def _reap(self, pidfd: int) -> None:
         with self._lock:

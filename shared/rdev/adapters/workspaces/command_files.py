@@ -1,6 +1,7 @@
 """One command's directory and start token: preparing it, and reading what is in it."""
 
 import os
+import re
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ TOKENS = ".tokens"
 PREPARING = ".new."
 REMOVING = ".old."
 
+_STATUS = re.compile(r"\d{1,3}\n", re.ASCII)
 _FILES = {"stdout": "out", "stderr": "err"}
 
 
@@ -82,11 +84,12 @@ class CommandFiles:
     def exit(self) -> Exit | None:
         """The leader's status; None while there is none, and where nothing was run."""
         try:
-            text = (self.directory / "exit").read_text()
+            text = (self.directory / "exit").read_text(errors="replace")
         except FileNotFoundError:
             return None
-        # One write of a few bytes; without its newline it has not happened yet.
-        return Exit(int(text)) if text.endswith("\n") else None
+        # One write of a few bytes; without its newline it has not happened yet. Anything else than
+        # a number somebody else has written: then nobody knows.
+        return Exit(int(text)) if _STATUS.fullmatch(text) else None
 
     def refusal(self) -> tuple[str, str] | None:
         try:

@@ -1,10 +1,13 @@
 """One daemon thread that calls back when a file descriptor can be read."""
 
+import logging
 import os
 import select
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+
+log = logging.getLogger(__name__)
 
 
 class Dispatcher:
@@ -52,6 +55,13 @@ class Dispatcher:
         )
         self._thread.start()
 
+    def _call(self, fd: int, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except Exception:  # without this thread nobody is woken and no child is reaped
+            log.exception("%s: forgets a descriptor whose callback failed", self._name)
+            self.remove(fd)  # else it would be called again at once
+
     def _run(self, epoll: "select.epoll", stop: int) -> None:
         while True:
             ready = [fd for fd, _ in epoll.poll()]
@@ -60,7 +70,7 @@ class Dispatcher:
             for fd in ready:
                 callback = self._callbacks.get(fd)
                 if callback is not None:
-                    callback()
+                    self._call(fd, callback)
         with self._lock:
             epoll.close()
             os.close(stop)

@@ -184,7 +184,7 @@ class LocalWorkspace:
         if not supervised and not any(taker.leader.alive() for taker in takers):
             return self._abandoned(files, token)
         if not files.ended():
-            return Liveness.RUNNING
+            return Liveness.RUNNING if token.signed else Liveness.PREPARED
         if supervised:
             return Liveness.DRAINING
         return self._abandoned(files, token)

@@ -38,6 +38,9 @@ class StartToken:
 
     cancelled: bool
     takers: tuple[Taker, ...] = ()
+    signed: bool = True
+    """False while it does not say whose it is. As long as a taker lives it may yet give it back,
+    where the disk is too full to say it."""
 
     @property
     def leader(self) -> Process | None:
@@ -47,7 +50,7 @@ class StartToken:
 def read(token: Path, directory: Path) -> StartToken | None:
     """The token, or None where nobody has taken it."""
     try:
-        text = token.read_text()
+        text = token.read_text(errors="replace")
     except FileNotFoundError:
         return None
     if text.strip() == _CANCELLED:
@@ -55,20 +58,20 @@ def read(token: Path, directory: Path) -> StartToken | None:
     taker = Taker.parse(text) if text.endswith("\n") else None
     if taker is not None:
         return StartToken(cancelled=False, takers=(taker,))
-    return StartToken(cancelled=False, takers=_candidates(directory))
+    return StartToken(cancelled=False, takers=_candidates(directory), signed=False)
 
 
 def plant(token: Path) -> bool:
     """Take the token so that nothing ever starts. True also if that was done before; False if a
     leader was faster."""
     mine = token.with_name(f".{token.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    mine.write_text(f"{_CANCELLED}\n")
     try:
+        mine.write_text(f"{_CANCELLED}\n")
         os.link(mine, token)  # unlike a rename, fails where there is one
     except FileExistsError:
-        return token.read_text().strip() == _CANCELLED
+        return token.read_text(errors="replace").strip() == _CANCELLED
     finally:
-        mine.unlink()
+        mine.unlink(missing_ok=True)
     return True
 
 

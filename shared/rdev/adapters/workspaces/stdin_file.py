@@ -6,6 +6,7 @@ write the same bytes to the same place. The feeder reads each byte once.
 """
 
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ MOST_UNREAD_BYTES = 256 * 1024
 """How far the file may be ahead of the feeder, which itself is ahead of the command by what a
 pipe and a `cat` hold."""
 
+_FEEDER = re.compile(r"(\d+):(\d+)\n", re.ASCII)
 _COPIED = "fdinfo/7"  # where the feeder's offset is told
 
 
@@ -60,11 +62,11 @@ class StdinFile:
     def feeder(self) -> Process | None:
         """The process that copies; None before it began, and where there is none."""
         try:
-            text = (self.directory / "feeder").read_text()
+            text = (self.directory / "feeder").read_text(errors="replace")
         except FileNotFoundError:
             return None
-        pid, _, start = text.partition(":")
-        return Process(int(pid), int(start)) if text.endswith("\n") else None
+        told = _FEEDER.fullmatch(text)
+        return Process(int(told[1]), int(told[2])) if told else None
 
     def _ring(self) -> None:
         # ENXIO: no feeder yet, and it looks before it listens. EAGAIN: it has enough to hear.

@@ -74,8 +74,12 @@ locate() {
     [ -n "$found" ]
 }
 
+# A full disk is waited for here too: an exit status would say that something had run.
 refuse() {
-    printf '%s\n%s\n' "$1" "$2" >"$dir/refused.new" && mv "$dir/refused.new" "$dir/refused"
+    until printf '%s\n%s\n' "$1" "$2" >"$dir/refused.new" && mv "$dir/refused.new" "$dir/refused"; do
+        [ -d "$dir" ] || exit 1
+        sleep 1
+    done
     exit 127
 }
 
@@ -116,7 +120,7 @@ join() {
 # (6), which it holds open for writing too, so it never sees its end.
 feed() {
     identify
-    echo "$pid:$start" >feeder
+    put feeder "$pid:$start"
     last=
     while cat <&7 && [ -z "$last" ] && [ ! -e exit ] && [ ! -e refused ]; do
         if [ -e closed ]; then
@@ -133,7 +137,7 @@ feed() {
 lead() {
     identify
     me=$pid:$start:$supervisor:$boot
-    : >"by:$me"
+    : >"by:$me" || exit 1 # a full disk, where the shell does not end by itself
     took=
     taker=
     set -C
@@ -234,33 +238,38 @@ end_descendants() {
     done
 }
 
-identify
-supervisor=$pid:$start
-boot=
-read -r boot </proc/sys/kernel/random/boot_id
-locate setsid "$PATH"
-setsid=$found
-clock
-begun=$now
+# In braces, and ended before they are: so all of it is read before any of it is done, and an upgrade
+# may write another script over this one.
+{
+    identify
+    supervisor=$pid:$start
+    boot=
+    read -r boot </proc/sys/kernel/random/boot_id
+    locate setsid "$PATH"
+    setsid=$found
+    clock
+    begun=$now
 
-# In the foreground: what a script starts with & has INT and QUIT ignored for good.
-if [ -e stdin ]; then
-    (lead) <stdin 3>>out 4>>err
-else
-    (lead) </dev/null 3>>out 4>>err
-fi
-status=$?
+    # In the foreground: what a script starts with & has INT and QUIT ignored for good.
+    if [ -e stdin ]; then
+        (lead) <stdin 3>>out 4>>err
+    else
+        (lead) </dev/null 3>>out 4>>err
+    fi
+    status=$?
 
-taker=
-read -r taker <"$token"
-case $taker in
-*:"$supervisor:$boot") ;;
-*) exit 0 ;; # another one's; not ours to touch
-esac
-leader=${taker%%:*}
-[ -e refused ] || put exit "$status"
-[ ! -p bell ] || echo 1<>bell # the feeder has no more to do
-end_descendants 2>/dev/null
-put done ""
-# Last, when nobody waits for it any more.
-[ -e done ] && sync out err exit 2>/dev/null && : >synced
+    taker=
+    read -r taker <"$token"
+    case $taker in
+    *:"$supervisor:$boot") ;;
+    *) exit 0 ;; # another one's; not ours to touch
+    esac
+    leader=${taker%%:*}
+    [ -e refused ] || put exit "$status"
+    [ ! -p bell ] || echo 1<>bell # the feeder has no more to do
+    end_descendants 2>/dev/null
+    put done ""
+    # Last, when nobody waits for it any more.
+    [ -e done ] && sync out err exit 2>/dev/null && : >synced
+    exit 0
+}

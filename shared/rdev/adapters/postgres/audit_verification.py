@@ -1,0 +1,151 @@
+"""The audit log checked against its chain, page by page, in one snapshot."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow
+
+from rdev.domain.audit import Verdict, at_of
+
+_PAGE = 2000
+_ZERO = bytes(32)
+
+
+@dataclass(slots=True)
+class _Head:
+    position: int = 0
+    hash: bytes = _ZERO
+    checked: int = 0
+
+
+class _Broken(Exception):
+    """The chain does not hold; what was found, and at which row."""
+
+    def __init__(self, problem: str, seq: int | None) -> None:
+        self.problem = problem
+        self.seq = seq
+        super().__init__(problem)
+
+
+def verify(
+    sql: psycopg.Connection[DictRow], known_position: int | None, known_hash: str | None
+) -> Verdict:
+    """Every row, in the order of the chain, and then every row that no chain holds. Memory is that
+    of a page, and each statement is short, however long the log."""
+    sql.execute("set transaction isolation level repeatable read, read only")
+    head, problem, seq = _Head(), None, None
+    try:
+        _begin(sql, head, known_position, known_hash)
+        while _check_page(sql, head, known_position, known_hash):
+            pass
+        if known_position is not None and known_position > head.position:
+            raise _Broken(f"the chain ends before position {known_position}", None)
+        _refuse_strays(sql)
+    except _Broken as found:
+        problem, seq = found.problem, found.seq
+    row = sql.execute("select count(*) as unsealed from audit_unsealed").fetchone()
+    assert row is not None
+    return Verdict(
+        ok=problem is None,
+        problem=problem,
+        first_bad_seq=seq,
+        checked=head.checked,
+        unsealed=int(row["unsealed"]),
+        head_position=head.position,
+        head_hash=head.hash.hex(),
+    )
+
+
+def _begin(
+    sql: psycopg.Connection[DictRow], head: _Head, known: int | None, known_hash: str | None
+) -> None:
+    """From where retention has cut last."""
+    cut = sql.execute(
+        "select position, hash from audit_cuts order by position desc limit 1"
+    ).fetchone()
+    if cut is not None:
+        head.position, head.hash = cut["position"], cut["hash"]
+    if known is not None and known < head.position:
+        raise _Broken(
+            f"retention has cut the chain after position {known}: compare a later head", None
+        )
+    _compare(head, known, known_hash, None)
+
+
+def _check_page(
+    sql: psycopg.Connection[DictRow], head: _Head, known: int | None, known_hash: str | None
+) -> bool:
+    """Whether there was anything to check."""
+    rows = sql.execute(
+        """
+        select c.position, c.seq, c.hash, l.at, l.entry, l.seq is null as removed,
+            (l.action, l.key_id, l.address, l.project_id, l.subject, l.outcome)
+                is distinct from (e ->> 'action', e ->> 'key_id', e ->> 'address',
+                e ->> 'project', e ->> 'subject', e ->> 'outcome') as differs
+        from audit_chain c left join audit_log l on l.seq = c.seq
+        left join lateral (select l.entry::jsonb as e) parsed on true
+        where c.position > %s order by c.position limit %s
+        """,
+        (head.position, _PAGE),
+    ).fetchall()
+    for row in rows:
+        _check(row, head)
+        _compare(head, known, known_hash, row["seq"])
+    return bool(rows)
+
+
+def _check(row: dict[str, Any], head: _Head) -> None:
+    position, seq = row["position"], row["seq"]
+    if position != head.position + 1:
+        raise _Broken(f"position {head.position + 1} of the chain is missing", seq)
+    if row["removed"]:
+        raise _Broken(f"row {seq} was removed", seq)
+    entry = row["entry"].encode()
+    content = hashlib.sha256(entry).digest()
+    numbers = position.to_bytes(8, "big", signed=True) + seq.to_bytes(8, "big", signed=True)
+    expected = hashlib.sha256(head.hash + numbers + content).digest()
+    if expected != row["hash"]:
+        raise _Broken(f"row {seq}, or the chain at position {position}, was changed", seq)
+    if row["differs"] or row["at"] != at_of(json.loads(entry)):
+        raise _Broken(f"row {seq}: a column is not what its entry says", seq)
+    head.position, head.hash = position, expected
+    head.checked += 1
+
+
+def _compare(head: _Head, known: int | None, known_hash: str | None, seq: int | None) -> None:
+    if known == head.position and known_hash is not None and head.hash.hex() != known_hash.lower():
+        raise _Broken(f"the chain was rebuilt: position {known} had another hash", seq)
+
+
+def _refuse_strays(sql: psycopg.Connection[DictRow]) -> None:
+    """Rows that are neither in the chain nor waiting to be; and such that wait and are gone."""
+    gone = sql.execute(
+        """
+        select min(u.seq) as seq from audit_unsealed u left join audit_log l on l.seq = u.seq
+        where l.seq is null
+        """
+    ).fetchone()
+    if gone is not None and gone["seq"] is not None:
+        raise _Broken(f"row {gone['seq']} was removed before it was sealed", gone["seq"])
+    after: int | None = None
+    while True:
+        page = sql.execute(
+            """
+            select max(seq) as last, min(seq) filter (where stray) as stray from (
+                select l.seq, c.seq is null and u.seq is null as stray
+                from (select seq from audit_log where %(after)s::bigint is null
+                    or seq > %(after)s order by seq limit %(page)s) l
+                left join audit_chain c on c.seq = l.seq
+                left join audit_unsealed u on u.seq = l.seq) rows
+            """,
+            {"after": after, "page": _PAGE},
+        ).fetchone()
+        assert page is not None
+        if page["stray"] is not None:
+            raise _Broken(f"row {page['stray']} was put in past the chain", page["stray"])
+        if page["last"] is None:
+            return
+        after = page["last"]

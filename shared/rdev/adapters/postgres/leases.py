@@ -1,0 +1,169 @@
+"""SQL of leases: taken over, renewed, given back, and everything that only a lease's holder may
+change of a row. All of it names the epoch of the claim, and does nothing where that is no longer
+the row's. Times are the database's own: no two machines need agree on one."""
+
+from collections.abc import Sequence
+
+import psycopg
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from rdev import failpoints
+from rdev.adapters.postgres.commands import COLUMNS, command_of
+from rdev.domain.commands import Claim, Command, Ending, Status, Stopping
+
+CLAIMED = f"{COLUMNS}, env, stdin, failures, stopping"
+
+# Always `epoch = the claim's`; what chaos tests may put here shows that they would notice.
+_OURS = "epoch >= 0 *" if failpoints.without("epoch") else "epoch ="
+
+_NO_LEASE_IS_LONGER_S = 300.0
+"""Or ten times our own: what ends later than that was given before the database's clock was set
+back, and would otherwise hold until it has caught up."""
+
+
+class LeaseRows:
+    def __init__(self, connection: psycopg.Connection[DictRow]) -> None:
+        self._sql = connection
+
+    def take_over(self, *, runner: str, lease_s: float, limit: int) -> list[Claim]:
+        """Claim commands whose lease is really over, or cannot be true."""
+        rows = self._sql.execute(
+            f"""
+            update commands set epoch = epoch + 1, runner = %(runner)s,
+                lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+            where id in (
+                select id from commands where status = 'running' and (lease_until < now()
+                    or lease_until > now() + make_interval(secs => %(longest_s)s))
+                order by lease_until limit %(limit)s for update skip locked
+            )
+            returning {CLAIMED}, greatest(0, coalesce(
+                extract(epoch from clock_timestamp() - started_at), 0))::float as running_s
+            """,  # noqa: S608 - constants
+            {
+                "runner": runner,
+                "lease_s": lease_s,
+                "limit": limit,
+                "longest_s": max(_NO_LEASE_IS_LONGER_S, 10 * lease_s),
+            },
+        )
+        return [claim_of(row) for row in rows]
+
+    def renew(self, held: Sequence[tuple[str, int]], *, lease_s: float) -> dict[str, bool]:
+        """Renew what is still held. Command id -> whether its cancel was asked for; a command
+        that is missing in the answer belongs to somebody else now."""
+        rows = self._sql.execute(
+            f"""
+            update commands c
+            set lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+            from unnest(%(ids)s::text[], %(epochs)s::bigint[]) held (id, epoch)
+            where c.id = held.id and c.{_OURS} held.epoch and c.status = 'running'
+            returning c.id, c.cancel_requested_at is not null as cancel
+            """,  # noqa: S608 - constants
+            {
+                "lease_s": lease_s,
+                "ids": [command_id for command_id, _ in held],
+                "epochs": [epoch for _, epoch in held],
+            },
+        )
+        return {row["id"]: row["cancel"] for row in rows}
+
+    def release(self, held: Sequence[tuple[str, int]]) -> None:
+        """Give leases back, so that another runner need not wait for their end."""
+        self._sql.execute(
+            f"""
+            update commands c set lease_until = '-infinity'
+            from unnest(%(ids)s::text[], %(epochs)s::bigint[]) held (id, epoch)
+            where c.id = held.id and c.{_OURS} held.epoch and c.status = 'running'
+            """,  # noqa: S608 - constants
+            {"ids": [i for i, _ in held], "epochs": [e for _, e in held]},
+        )
+
+    def started(self, command_id: str, epoch: int) -> bool:
+        """Record the start. Not worth an fsync: the workspace's own files say the same."""
+        self._sql.execute("set local synchronous_commit = off")
+        done = self._sql.execute(
+            f"""
+            update commands set started_at = coalesce(started_at, clock_timestamp())
+            where id = %s and {_OURS} %s and status = 'running'
+            """,  # noqa: S608 - constants
+            (command_id, epoch),
+        )
+        return done.rowcount == 1
+
+    def stopping(self, command_id: str, epoch: int, stop: Stopping) -> bool:
+        """Record that rdev is about to end a command, and why: before the first signal, so that
+        whoever takes over knows. False: the lease is lost."""
+        done = self._sql.execute(
+            f"""
+            update commands set stopping = coalesce(stopping, %s)
+            where id = %s and {_OURS} %s and status = 'running'
+            """,  # noqa: S608 - constants
+            (Jsonb({"status": stop.status, "reason": stop.reason}), command_id, epoch),
+        )
+        return done.rowcount == 1
+
+    def requeue(self, command_id: str, epoch: int, *, delay_s: float) -> int | None:
+        """Put back what certainly has not started: whatever is queued can be closed without
+        asking its workspace. How often that has happened; None: lease lost, or its cancel was
+        asked for meanwhile."""
+        row = self._sql.execute(
+            f"""
+            update commands set status = 'queued', failures = failures + 1, lease_until = null,
+                not_before = clock_timestamp() + make_interval(secs => %s)
+            where id = %s and {_OURS} %s and status = 'running' and started_at is null
+                and cancel_requested_at is null
+            returning failures
+            """,  # noqa: S608 - constants
+            (delay_s, command_id, epoch),
+        ).fetchone()
+        return int(row["failures"]) if row else None
+
+    def finish(self, command_id: str, epoch: int, ending: Ending) -> Command | None:
+        """Close the record. None where the lease is lost or the record is closed already."""
+        row = self._sql.execute(
+            f"""
+            update commands set status = %(status)s, exit_code = %(exit_code)s,
+                signal = %(signal)s, reason = %(reason)s, reason_message = %(reason_message)s,
+                truncated = %(truncated)s,
+                stdout_bytes = %(stdout_bytes)s, stderr_bytes = %(stderr_bytes)s,
+                stdout_sha256 = %(stdout_sha256)s, stderr_sha256 = %(stderr_sha256)s,
+                usage = %(usage)s, finished_at = clock_timestamp(), lease_until = null,
+                started_at = case when %(ran)s then coalesce(started_at, clock_timestamp()) end,
+                env = '{{}}', stdin = ''
+            where id = %(id)s and {_OURS} %(epoch)s and status = 'running'
+            returning {COLUMNS}
+            """,  # noqa: S608 - constants
+            {
+                "id": command_id,
+                "epoch": epoch,
+                "status": ending.status,
+                "exit_code": ending.exit_code,
+                "signal": ending.signal,
+                "reason": ending.reason,
+                "reason_message": ending.reason_message,
+                "truncated": ending.truncated,
+                "stdout_bytes": ending.output.stdout,
+                "stderr_bytes": ending.output.stderr,
+                "stdout_sha256": ending.stdout_sha256,
+                "stderr_sha256": ending.stderr_sha256,
+                "usage": Jsonb(dict(ending.usage)),
+                "ran": ending.ran,
+            },
+        ).fetchone()
+        return command_of(row) if row else None
+
+
+def claim_of(row: DictRow) -> Claim:
+    return Claim(
+        command=command_of(row),
+        env=row["env"],
+        stdin=bytes(row["stdin"]),
+        failures=row["failures"],
+        running_s=row["running_s"],
+        stopping=_stopping(row["stopping"]),
+    )
+
+
+def _stopping(stored: dict[str, str] | None) -> Stopping | None:
+    return Stopping(Status(stored["status"]), stored["reason"]) if stored else None

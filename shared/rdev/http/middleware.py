@@ -1,0 +1,37 @@
+"""What middleware of ours shares: its type, and how it answers without the application."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from werkzeug.wrappers import Request
+
+from rdev.errors import RdevError
+from rdev.http import envelope
+
+Environ = dict[str, Any]
+WSGI = Callable[[Environ, Any], Iterable[bytes]]
+
+
+def answer(
+    environ: Environ, start_response: Any, exc: RdevError, *, close: bool = False
+) -> Iterable[bytes]:
+    """An error in its envelope. `close`: what is still to come on this connection is not read."""
+    request_id = envelope.presentable_request_id(Request(environ).headers)
+    response = envelope.error(exc, envelope.meta_of(request_id))
+    response.headers["X-Request-ID"] = request_id
+    if close:
+        response.headers["Connection"] = "close"
+        # gunicorn ignores the header; see platform/gevent_worker.py.
+        getattr(environ.get("wsgi.input"), "close_connection", lambda: None)()
+    return response(environ, start_response)
+
+
+def adding(start_response: Any, headers: Callable[[set[str]], list[tuple[str, str]]]) -> Any:
+    """A start_response that adds `headers(names)`, given the names (in lower case) that the answer
+    has already."""
+
+    def start(status: str, given: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        more = headers({name.lower() for name, _ in given})
+        return start_response(status, [*given, *more], exc_info)
+
+    return start

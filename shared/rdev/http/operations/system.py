@@ -1,0 +1,41 @@
+"""The operations of `functions/system`."""
+
+from rdev.http.operations import records
+from rdev.http.operations.operation import JSON, Answer, Operation, one
+
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/health",
+        "system.health",
+        "Liveness: this process answers.",
+        {200: one(records.Health, "It does. Nobody else was asked.")},
+        needs_key=False,
+    ),
+    Operation(
+        "GET",
+        "/ready",
+        "system.ready",
+        "Readiness: the stores answer, each within a second.",
+        {
+            200: one(records.Ready, "Both do."),
+            503: one(records.Ready, "One of them does not."),
+        },
+        needs_key=False,
+    ),
+    Operation(
+        "GET",
+        "/metrics",
+        "system.metrics",
+        "Prometheus metrics of this process.",
+        {200: Answer("As text.", raw={"text/plain": {"type": "string"}})},
+        needs_key=False,
+    ),
+    Operation(
+        "GET",
+        "/openapi.json",
+        "system.openapi",
+        "This API as an OpenAPI 3.1 document.",
+        {200: Answer("The document, without an envelope.", raw={JSON: {"type": "object"}})},
+    ),
+)

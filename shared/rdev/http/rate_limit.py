@@ -1,0 +1,20 @@
+"""The headers that tell a caller how much of its limit is left: the seed's X-RateLimit-*, and the
+IETF's RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers) beside them."""
+
+import math
+import time
+
+from flask import Response
+
+from rdev.domain.rate_limits import Window
+
+WINDOW_S = 1
+
+
+def tell(response: Response, window: Window) -> None:
+    free_in_s = math.ceil(window.reset_ms / 1000)
+    response.headers["X-RateLimit-Limit"] = str(window.limit)
+    response.headers["X-RateLimit-Remaining"] = str(window.remaining)
+    response.headers["X-RateLimit-Reset"] = str(math.ceil(time.time() + window.reset_ms / 1000))
+    response.headers["RateLimit-Policy"] = f'"default";q={window.limit};w={WINDOW_S}'
+    response.headers["RateLimit"] = f'"default";r={window.remaining};t={free_in_s}'

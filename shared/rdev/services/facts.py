@@ -1,0 +1,177 @@
+"""What happened: each fact is written down in the transaction that makes it true, for the audit log
+and for whoever subscribed to it."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rdev.domain.audit import AuditEntry
+from rdev.domain.callers import Caller
+from rdev.domain.commands import Command
+from rdev.domain.keys import Key
+from rdev.domain.projects import Project
+from rdev.domain.records import timestamp
+from rdev.domain.redaction import redact
+from rdev.domain.webhooks import Delivery, Endpoint
+from rdev.ports import Transaction
+from rdev.services import news
+
+_MAX_TEXT = 16_384
+
+
+def key_created(tx: Transaction, by: Caller, key: Key) -> None:
+    _by(tx, by, "key.created", key.id, details=_held(key))
+    news.key(tx, "created", key)
+
+
+def key_revoked(tx: Transaction, by: Caller, key: Key) -> None:
+    _by(tx, by, "key.revoked", key.id, details={"name": key.name})
+    news.key(tx, "revoked", key)
+
+
+def key_rotated(tx: Transaction, by: Caller, key: Key) -> None:
+    until = timestamp(key.previous_expires_at)
+    _by(tx, by, "key.rotated", key.id, details={"name": key.name, "previous_expires_at": until})
+    news.key(tx, "rotated", key)
+
+
+def command_queued(tx: Transaction, by: Caller, command: Command, env: Iterable[str] = ()) -> None:
+    """Of `env` the names alone: values may be secrets."""
+    details = {**_asked(tx.audit.command_text, command), "env": sorted(env)}
+    _by(tx, by, "command.queued", command.id, command.project_id, details=details)
+    news.command(tx, "queued", command)
+
+
+def command_started(tx: Transaction, command: Command) -> None:
+    tx.audit.append(_of(command, "command.started"))
+    news.command(tx, "started", command)
+
+
+def command_cancel_requested(tx: Transaction, by: Caller, command: Command) -> None:
+    _by(tx, by, "command.cancel_requested", command.id, command.project_id)
+
+
+def command_finished(tx: Transaction, command: Command) -> None:
+    tx.audit.append(_of(command, "command.finished", _ended(command)))
+    news.command(tx, "finished", command)
+
+
+def project_created(tx: Transaction, by: Caller, project: Project) -> None:
+    asked = {"git_url": redact(project.git_url or ""), "env": sorted(project.env)}
+    _by(tx, by, "project.created", project.id, project.id, details=asked)
+    news.project_created(tx, project)
+
+
+def project_deleted(tx: Transaction, by: Caller, project_id: str) -> None:
+    _by(tx, by, "project.deleted", project_id, project_id)
+    news.project_deleted(tx, project_id)
+
+
+def endpoint_created(tx: Transaction, by: Caller, endpoint: Endpoint) -> None:
+    _by(tx, by, "endpoint.created", endpoint.id, details=_receives(endpoint))
+
+
+def endpoint_changed(tx: Transaction, by: Caller, endpoint: Endpoint) -> None:
+    _by(tx, by, "endpoint.changed", endpoint.id, details=_receives(endpoint))
+
+
+def endpoint_deleted(tx: Transaction, by: Caller, endpoint: Endpoint) -> None:
+    _by(tx, by, "endpoint.deleted", endpoint.id, details=_receives(endpoint))
+
+
+def endpoint_rotated(tx: Transaction, by: Caller, endpoint: Endpoint) -> None:
+    _by(tx, by, "endpoint.rotated", endpoint.id)
+
+
+def endpoint_tested(tx: Transaction, by: Caller, endpoint: Endpoint, delivery_id: str) -> None:
+    _by(tx, by, "endpoint.tested", endpoint.id, details={"delivery": delivery_id})
+
+
+def endpoint_recovered(tx: Transaction, by: Caller, endpoint: Endpoint, count: int) -> None:
+    _by(tx, by, "endpoint.recovered", endpoint.id, details={"deliveries": count})
+
+
+def delivery_repeated(tx: Transaction, by: Caller, delivery: Delivery) -> None:
+    _by(tx, by, "delivery.repeated", delivery.id)
+
+
+def endpoint_disabled(tx: Transaction, endpoint: Endpoint) -> None:
+    entry = AuditEntry("endpoint.disabled", None, subject=endpoint.id, details=_receives(endpoint))
+    tx.audit.append(entry)
+    news.endpoint_disabled(tx, endpoint)
+
+
+def _by(
+    tx: Transaction,
+    by: Caller,
+    action: str,
+    subject: str,
+    project_id: str | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    tx.audit.append(
+        AuditEntry(
+            action,
+            by.key.id,
+            key_name=by.key.name,
+            address=by.address,
+            request_id=by.request_id,
+            project_id=project_id,
+            subject=subject,
+            details=details or {},
+        )
+    )
+
+
+def _of(command: Command, action: str, details: Mapping[str, Any] | None = None) -> AuditEntry:
+    """Of what a runner did: for the command's key, which called from where the row of its queueing
+    says."""
+    return AuditEntry(
+        action,
+        command.key_id,
+        project_id=command.project_id,
+        subject=command.id,
+        outcome=command.status,
+        details=details or {},
+    )
+
+
+def _asked(policy: str, command: Command) -> dict[str, Any]:
+    spec = command.spec
+    asked: dict[str, Any] = {"kind": command.kind, "cwd": spec.get("cwd", ".")}
+    text = spec.get("command") or spec.get("prompt") or "\0".join(spec.get("args", ()))
+    if policy == "hashed":
+        asked["text_sha256"] = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+    elif policy == "full":
+        shown = redact(text[:_MAX_TEXT].replace("\0", " "))
+        asked |= {"text": shown, "cut": True} if len(text) > _MAX_TEXT else {"text": shown}
+    return asked
+
+
+def _ended(command: Command) -> dict[str, Any]:
+    ended = {
+        "exit_code": command.exit_code,
+        "signal": command.signal,
+        "reason": command.reason,
+        "stdout_bytes": command.output.stdout,
+        "stderr_bytes": command.output.stderr,
+        "stdout_sha256": command.stdout_sha256,
+        "stderr_sha256": command.stderr_sha256,
+        "truncated": command.truncated,
+        "usage": dict(command.usage),
+    }
+    return {name: value for name, value in ended.items() if value is not None}
+
+
+def _held(key: Key) -> dict[str, Any]:
+    return {
+        "name": key.name,
+        "scopes": list(key.scopes),
+        "projects": list(key.projects),
+        "allowed_ips": [str(network) for network in key.allowed_ips],
+        "expires_at": timestamp(key.expires_at),
+    }
+
+
+def _receives(endpoint: Endpoint) -> dict[str, Any]:
+    return {"url": redact(endpoint.url), "events": list(endpoint.events)}

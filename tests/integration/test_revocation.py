@@ -1,0 +1,145 @@
+"""Four replicas and a loop that revokes: no request that began after the answer is let in."""
+
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import revocation_worker
+
+from key_service import first_caller, key_service
+from rdev.adapters.postgres.database import Database
+from rdev.domain.callers import Caller
+from rdev.errors import Unavailable
+from rdev.platform.stores import Valkey
+from rdev.services.keys import Grant, Keys
+
+REPLICAS = 4
+
+
+class OwnValkey:
+    """A server of this test's own, that can be lost with all its data."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = Valkey(folder, folder / "v.sock")
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = self._server.url
+
+    def start(self) -> None:
+        self._process = process = subprocess.Popen(
+            self._server.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        assert self._server.wait_ready(30, lambda: process.poll() is None)
+
+    def lose(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        for path in self._folder.rglob("*"):
+            if path.is_file() or path.is_socket():
+                path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def valkey_of_its_own(store_dir: Path) -> Iterator[OwnValkey]:
+    folder = store_dir / f"own-{random.randrange(10**6)}"
+    folder.mkdir()
+    server = OwnValkey(folder)
+    server.start()
+    yield server
+    server.lose()
+
+
+@contextmanager
+def replicas(database_url: str, redis_url: str) -> Iterator[list["subprocess.Popen[str]"]]:
+    command = [sys.executable, revocation_worker.__file__, database_url, redis_url]
+    processes = [
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={"PYTHONPATH": str(Path(revocation_worker.__file__).parents[1])},
+        )
+        for _ in range(REPLICAS)
+    ]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def revoke(keys: Keys, admin: Caller, key_id: str) -> float:
+    """When it was answered, on whichever attempt."""
+    while True:
+        try:
+            keys.revoke(admin, key_id)
+        except Unavailable:
+            time.sleep(0.01)
+            continue
+        return time.monotonic()
+
+
+def rounds(keys: Keys, admin: Caller, processes: list["subprocess.Popen[str]"], count: int) -> None:
+    for _ in range(count):
+        grant = Grant("n", ("projects:read",), rate_limit=100_000)
+        key, secret = keys.create(admin, grant)
+        for process in processes:
+            print(secret, file=process.stdin, flush=True)
+        for process in processes:
+            assert process.stdout.readline() == "warm\n"
+        time.sleep(random.uniform(0, 0.2))
+        answered = revoke(keys, admin, key.id)
+        for process in processes:
+            assert float(process.stdout.readline()) < answered
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url, pool_size=5, timeout_s=20)
+    yield database
+    database.close()
+
+
+def test_no_request_that_began_after_the_answer_is_let_in(
+    database: Database, database_url: str, redis_url: str
+) -> None:
+    keys = key_service(database, redis_url)
+    admin = first_caller(keys, database)
+    with replicas(database_url, redis_url) as processes:
+        rounds(keys, admin, processes, 15)
+
+
+@pytest.mark.slow
+def test_nor_while_redis_restarts_empty(
+    database: Database, database_url: str, valkey_of_its_own: OwnValkey
+) -> None:
+    keys = key_service(database, valkey_of_its_own.url)
+    admin = first_caller(keys, database)
+    over = threading.Event()
+    lost = []
+
+    def keep_losing_it() -> None:
+        while not over.wait(random.uniform(0.05, 0.5)):
+            valkey_of_its_own.lose()
+            over.wait(random.uniform(0, 0.1))
+            valkey_of_its_own.start()
+            lost.append(time.monotonic())
+
+    loser = threading.Thread(target=keep_losing_it)
+    with replicas(database_url, valkey_of_its_own.url) as processes:
+        loser.start()
+        try:
+            rounds(keys, admin, processes, 15)
+        finally:
+            over.set()
+            loser.join()
+    assert len(lost) >= 5
