@@ -29,6 +29,7 @@ DOCUMENTS = (
     "api/authentication.md",
     "api/sse-examples.md",
     "webhooks.md",
+    "audit.md",
 )
 AS_WRITTEN = "http://127.0.0.1:8080"
 

@@ -96,6 +96,7 @@ def start(tmp_path: Path, database_url: str, redis_url: str, admin_key: str) -> 
         "RDEV_DATABASE_URL": database_url,
         "RDEV_REDIS_URL": redis_url,
         "RDEV_PEPPER": PEPPER,
+        "RDEV_DEFAULT_RATE_LIMIT": "100000",
         "RDEV_WORKSPACES_DIR": str(tmp_path / "workspaces"),
         "RDEV_COMMANDS_DIR": str(tmp_path / "commands"),
     }
