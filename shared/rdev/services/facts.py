@@ -17,6 +17,8 @@ from rdev.ports import Transaction
 from rdev.services import news
 
 _MAX_TEXT = 16_384
+_LOOKED_AT = _MAX_TEXT + 4096
+"""More than is kept: a secret that was cut in two would not look like one."""
 
 
 def key_created(tx: Transaction, by: Caller, key: Key) -> None:
@@ -143,7 +145,7 @@ def _asked(policy: str, command: Command) -> dict[str, Any]:
     if policy == "hashed":
         asked["text_sha256"] = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
     elif policy == "full":
-        shown = redact(text[:_MAX_TEXT].replace("\0", " "))
+        shown = redact(text[:_LOOKED_AT].replace("\0", " "))[:_MAX_TEXT]
         asked |= {"text": shown, "cut": True} if len(text) > _MAX_TEXT else {"text": shown}
     return asked
 
