@@ -153,6 +153,13 @@ begin
         execute format('alter function %I set search_path = %I, pg_temp', name, current_schema());
         execute format('revoke execute on function %I from public', name);
     end loop;
+    -- Row by row along the indexes, whatever the statistics say of tables that have just grown:
+    -- any other join reads the whole log for each batch.
+    foreach name in array array['audit_seal', 'audit_cut'] loop
+        execute format('alter function %I set enable_mergejoin = off', name);
+        execute format('alter function %I set enable_hashjoin = off', name);
+        execute format('alter function %I set enable_seqscan = off', name);
+    end loop;
 end
 $$;
 
