@@ -4,7 +4,7 @@ import re
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # a token of RFC 9110
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]{0,4096}")
-_OF_THE_CONNECTION = frozenset(
+OF_THE_CONNECTION = frozenset(
     {
         "accept-encoding",
         "connection",
@@ -20,6 +20,7 @@ _OF_THE_CONNECTION = frozenset(
         "upgrade",
     }
 )
+"""Those that say how a request is carried."""
 
 
 def refusal(name: str, value: str) -> str | None:
@@ -28,7 +29,7 @@ def refusal(name: str, value: str) -> str | None:
     a secret."""
     if not _NAME.fullmatch(name):
         return "A header's name must be made of letters, digits and hyphens."
-    if name.lower() in _OF_THE_CONNECTION:
+    if name.lower() in OF_THE_CONNECTION:
         return f"The header {name} is rdev's own to set."
     if not _VALUE.fullmatch(value):
         return f"The header {name} must be one line of at most 4096 Latin-1 characters."

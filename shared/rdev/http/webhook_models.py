@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from rdev.domain.request_headers import OF_THE_CONNECTION
 from rdev.domain.webhooks import State
 from rdev.http.fields import WHOLE, Moment, Text
 from rdev.http.models import Page
@@ -15,12 +16,7 @@ _MAX_LIST = 100
 _MAX_HEADERS = 20
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]{0,2000}[\x21-\x7e])?")
-# rdev's own, and those that say how the request is carried.
-_TAKEN = {
-    *("host", "content-length", "content-type", "content-encoding", "transfer-encoding"),
-    *("connection", "keep-alive", "upgrade", "te", "trailer", "expect", "accept-encoding"),
-    *("user-agent", "proxy-authorization", "proxy-connection"),
-}
+_TAKEN = OF_THE_CONNECTION | {"content-type", "content-encoding", "user-agent"}
 
 
 def _headers(values: dict[str, str]) -> dict[str, str]:

@@ -37,7 +37,7 @@ class Audit:
     ) -> Sequence[AuditRow]:
         """A page, newest first. A key that is bound to projects sees the rows of its projects, and
         none that is of no project."""
-        with self._transaction() as tx:
+        with self._transaction(reading=True) as tx:
             return tx.audit.list(
                 before=before,
                 limit=limit,

@@ -94,7 +94,7 @@ class Authentication:
 
     def admit_for(self, key_id: str, address: Address | None) -> Admitted:
         """The key of that id, for what it has been given before (a ticket). Raises as `admit`."""
-        with self._transaction() as tx:
+        with self._transaction(reading=True) as tx:
             key = tx.keys.get(key_id)
         if key is None or not key.usable(self._now()):
             self._refuse(address, key)

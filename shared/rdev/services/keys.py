@@ -14,6 +14,7 @@ from rdev.errors import Conflict, Forbidden, Hidden, NotFound, Unavailable
 from rdev.ports import Transactions
 from rdev.ports.keys import KeyGate
 from rdev.services import facts
+from rdev.services.paging import page_seen
 
 log = logging.getLogger(__name__)
 
@@ -82,28 +83,24 @@ class Keys:
         self, by: Caller, *, before: str | None, limit: int
     ) -> tuple[Sequence[Key], str | None]:
         """A page, newest first, and where the next one begins."""
-        seen: list[Key] = []
         with self._transaction(reading=True) as tx:
-            while True:
-                page = tx.keys.list(before=before, limit=limit + 1)
-                for key in page:
-                    if not by.key.oversees(key.projects):
-                        continue
-                    if len(seen) == limit:
-                        return seen, seen[-1].id
-                    seen.append(key)
-                if len(page) <= limit:
-                    return seen, None
-                before = page[-1].id
+            return page_seen(
+                lambda start, count: tx.keys.list(before=start, limit=count),
+                lambda key: by.key.oversees(key.projects),
+                lambda key: key.id,
+                start=before,
+                limit=limit,
+            )
 
     def revoke(self, by: Caller, key_id: str) -> Key:
         """Refuse the key from now on, on every replica, once this returns. Revoking twice is no
         error. Raises Unavailable where it is recorded but a replica might not know it yet."""
         with self._transaction() as tx:
             self._overseen(by, tx.keys.lock(key_id), key_id)
-            if tx.keys.revoke(key_id, self._now()):
-                facts.key_revoked(tx, by, self._overseen(by, tx.keys.get(key_id), key_id))
+            revoked = tx.keys.revoke(key_id, self._now())
             key = self._overseen(by, tx.keys.get(key_id), key_id)
+            if revoked:
+                facts.key_revoked(tx, by, key)
         try:
             self._gate.publish(key_id, key.version)
         except Unavailable as exc:

@@ -8,6 +8,7 @@ from rdev.domain.projects import Project
 from rdev.errors import Conflict, Forbidden, Hidden, NotFound
 from rdev.ports import Transactions, Workspaces
 from rdev.services import facts
+from rdev.services.paging import page_seen
 
 
 class Projects:
@@ -33,19 +34,14 @@ class Projects:
         self, by: Caller, *, after: str | None, limit: int
     ) -> tuple[list[Project], str | None]:
         """A page of the projects that the key sees, by name, and where the next page begins."""
-        seen: list[Project] = []
         with self._transaction(reading=True) as tx:
-            while True:
-                page = tx.projects.list(after=after, limit=limit + 1)
-                for project in page:
-                    if not by.key.sees(project.id):
-                        continue
-                    if len(seen) == limit:
-                        return seen, seen[-1].id
-                    seen.append(project)
-                if len(page) <= limit:
-                    return seen, None
-                after = page[-1].id
+            return page_seen(
+                lambda start, count: tx.projects.list(after=start, limit=count),
+                lambda project: by.key.sees(project.id),
+                lambda project: project.id,
+                start=after,
+                limit=limit,
+            )
 
     def create(
         self,

@@ -76,7 +76,7 @@ class Webhooks:
         return endpoint, secret
 
     def list(self, by: Caller, *, before: str | None, limit: int) -> Sequence[Endpoint]:
-        with self._transaction() as tx:
+        with self._transaction(reading=True) as tx:
             return tx.endpoints.list(within=within(by.key), before=before, limit=limit)
 
     def get(self, by: Caller, endpoint_id: str) -> tuple[Endpoint, Sequence[Secret]]:
