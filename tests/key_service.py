@@ -39,6 +39,16 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class Clock:
+    """Stands still at now, until a test moves it."""
+
+    def __init__(self) -> None:
+        self.time = utc_now()
+
+    def __call__(self) -> datetime:
+        return self.time
+
+
 def key_service(
     database: Database,
     redis_url: str = NOWHERE,

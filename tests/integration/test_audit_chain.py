@@ -2,7 +2,6 @@
 
 import json
 import random
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
@@ -15,13 +14,6 @@ from rdev.adapters.postgres.database import Database
 from rdev.domain.audit import AuditEntry, Verdict
 
 ROWS = 12
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url, pool_size=10, timeout_s=10)
-    yield database
-    database.close()
 
 
 def write(database: Database, count: int, action: str = "key.created") -> None:

@@ -1,6 +1,5 @@
 """Reading the audit log: pages, who sees what, and a check that counts the newest rows too."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -15,13 +14,6 @@ from rdev.services.audit import Audit, Filters
 
 AUDITOR = Caller(Key("key-a", "auditor", "", ("audit:read",), datetime(2026, 1, 1, tzinfo=UTC)))
 MANY = 2500
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url, pool_size=4, timeout_s=10)
-    yield database
-    database.close()
 
 
 @pytest.fixture

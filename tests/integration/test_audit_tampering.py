@@ -47,13 +47,6 @@ many = settings(
 )
 
 
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url, pool_size=2, timeout_s=10)
-    yield database
-    database.close()
-
-
 def write(database: Database, count: int) -> None:
     entries = [
         AuditEntry(

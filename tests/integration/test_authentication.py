@@ -1,13 +1,12 @@
 """Who is let in, over the real stores: secrets, addresses, revocation, rotation, lost stores."""
 
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from ipaddress import ip_address
 
 import pytest
 import redis
 
-from key_service import NOWHERE, authentication, first_caller, gate_at, key_service, utc_now
+from key_service import NOWHERE, Clock, authentication, gate_at, key_service
 from rdev.adapters.postgres.database import Database
 from rdev.domain.addresses import parse_networks
 from rdev.domain.callers import Caller
@@ -19,36 +18,6 @@ from rdev.services.keys import Grant, Keys
 
 HOME = ip_address("192.0.2.7")
 READER = Grant("n", ("projects:read",))
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time = utc_now()
-
-    def __call__(self) -> datetime:
-        return self.time
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url, pool_size=5, timeout_s=10)
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def keys(database: Database, redis_url: str, clock: Clock) -> Keys:
-    return key_service(database, redis_url, now=clock)
-
-
-@pytest.fixture
-def admin(keys: Keys, database: Database) -> Caller:
-    return first_caller(keys, database)
 
 
 @pytest.fixture

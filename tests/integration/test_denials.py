@@ -52,13 +52,6 @@ class Time:
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url, pool_size=4, timeout_s=10)
-    yield database
-    database.close()
-
-
-@pytest.fixture
 def away() -> Iterator[Database]:
     database = Database(DOWN, pool_size=1, timeout_s=0.2)
     yield database

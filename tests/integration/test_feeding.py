@@ -29,13 +29,6 @@ OPEN = Wish(Kind.SHELL, {"command": "cat", "stdin_open": True}, stdin=b"first ")
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url, pool_size=10, timeout_s=10)
-    yield database
-    database.close()
-
-
-@pytest.fixture
 def tickets(redis_url: str) -> Iterator[Tickets]:
     with connect(redis_url) as client, connect_blocking(redis_url, block_s=2) as blocking:
         yield Tickets(client, blocking)

@@ -102,13 +102,6 @@ def rounds(keys: Keys, admin: Caller, processes: list["subprocess.Popen[str]"], 
             assert float(process.stdout.readline()) < answered
 
 
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url, pool_size=5, timeout_s=20)
-    yield database
-    database.close()
-
-
 def test_no_request_that_began_after_the_answer_is_let_in(
     database: Database, database_url: str, redis_url: str
 ) -> None:

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from key_service import first_caller, key_service
+from key_service import Clock
 from rdev.adapters.postgres.database import Database
 from rdev.adapters.redis.connect import connect, connect_blocking
 from rdev.adapters.redis.streams import Streams
@@ -26,36 +25,6 @@ from rdev.services.keys import Grant, Keys
 from rdev.services.projects import Projects
 
 WISH = Wish(Kind.SHELL, {"command": "true"})
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time = datetime.now(UTC)
-
-    def __call__(self) -> datetime:
-        return self.time
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url, pool_size=10, timeout_s=10)
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def keys(database: Database, redis_url: str, clock: Clock) -> Keys:
-    return key_service(database, redis_url, now=clock)
-
-
-@pytest.fixture
-def admin(keys: Keys, database: Database) -> Caller:
-    return first_caller(keys, database)
 
 
 @pytest.fixture

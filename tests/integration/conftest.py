@@ -1,0 +1,33 @@
+"""What the tests of services share: a database of the test's own, the service of keys, an admin,
+and a clock that only the test moves."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from key_service import Clock, first_caller, key_service
+from rdev.adapters.postgres.database import Database
+from rdev.domain.callers import Caller
+from rdev.services.keys import Keys
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url, pool_size=10, timeout_s=20)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def keys(database: Database, redis_url: str, clock: Clock) -> Keys:
+    return key_service(database, redis_url, now=clock)
+
+
+@pytest.fixture
+def admin(keys: Keys, database: Database) -> Caller:
+    return first_caller(keys, database)
