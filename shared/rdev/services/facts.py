@@ -70,15 +70,15 @@ def project_deleted(tx: Transaction, by: Caller, project_id: str) -> None:
 
 
 def endpoint_created(tx: Transaction, by: Caller, endpoint: Endpoint) -> None:
-    _by(tx, by, "endpoint.created", endpoint.id, details=_receives(endpoint))
+    _by(tx, by, "endpoint.created", endpoint.id, details=news.described(endpoint))
 
 
 def endpoint_changed(tx: Transaction, by: Caller, endpoint: Endpoint) -> None:
-    _by(tx, by, "endpoint.changed", endpoint.id, details=_receives(endpoint))
+    _by(tx, by, "endpoint.changed", endpoint.id, details=news.described(endpoint))
 
 
 def endpoint_deleted(tx: Transaction, by: Caller, endpoint: Endpoint) -> None:
-    _by(tx, by, "endpoint.deleted", endpoint.id, details=_receives(endpoint))
+    _by(tx, by, "endpoint.deleted", endpoint.id, details=news.described(endpoint))
 
 
 def endpoint_rotated(tx: Transaction, by: Caller, endpoint: Endpoint) -> None:
@@ -98,7 +98,7 @@ def delivery_repeated(tx: Transaction, by: Caller, delivery: Delivery) -> None:
 
 
 def endpoint_disabled(tx: Transaction, endpoint: Endpoint) -> None:
-    entry = AuditEntry("endpoint.disabled", None, subject=endpoint.id, details=_receives(endpoint))
+    entry = AuditEntry("endpoint.disabled", None, subject=endpoint.id, details=news.described(endpoint))
     tx.audit.append(entry)
     news.endpoint_disabled(tx, endpoint)
 
@@ -173,7 +173,3 @@ def _held(key: Key) -> dict[str, Any]:
         "allowed_ips": [str(network) for network in key.allowed_ips],
         "expires_at": timestamp(key.expires_at),
     }
-
-
-def _receives(endpoint: Endpoint) -> dict[str, Any]:
-    return {"url": redact(endpoint.url), "events": list(endpoint.events)}
