@@ -98,7 +98,9 @@ def delivery_repeated(tx: Transaction, by: Caller, delivery: Delivery) -> None:
 
 
 def endpoint_disabled(tx: Transaction, endpoint: Endpoint) -> None:
-    entry = AuditEntry("endpoint.disabled", None, subject=endpoint.id, details=news.described(endpoint))
+    entry = AuditEntry(
+        "endpoint.disabled", None, subject=endpoint.id, details=news.described(endpoint)
+    )
     tx.audit.append(entry)
     news.endpoint_disabled(tx, endpoint)
 
