@@ -1,0 +1,26 @@
+"""The only place that knows adapters and services both: a module for each group of parts."""
+
+from rdev.wiring.access import audit, authentication, denials, keys
+from rdev.wiring.commands import event_tickets, events, exec_, input_, projects
+from rdev.wiring.delivering import delivery_log, resident_deliveries, wake_deliveries, webhooks
+from rdev.wiring.health import readiness
+from rdev.wiring.runner import resident_runner, wake_runner
+
+__all__ = [
+    "audit",
+    "authentication",
+    "delivery_log",
+    "denials",
+    "event_tickets",
+    "events",
+    "exec_",
+    "input_",
+    "keys",
+    "projects",
+    "readiness",
+    "resident_deliveries",
+    "resident_runner",
+    "wake_deliveries",
+    "wake_runner",
+    "webhooks",
+]

@@ -1,0 +1,59 @@
+"""Runners: the resident one of `rdev runner`, and one for each wake-up."""
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from rdev.config import settings
+from rdev.domain.wakeups import COMMAND_QUEUED
+from rdev.wiring.parts import made, once
+from rdev.wiring.stores import archive, database, streams, tickets, workspaces
+from rdev.wiring.wakeups import try_to_wake
+
+if TYPE_CHECKING:
+    from rdev.services.runner import Runner
+
+
+@once
+def resident_runner() -> "Runner":
+    """The one that `rdev runner` keeps running."""
+    return new_runner()
+
+
+def wake_runner() -> None:
+    """Have work done: by the resident runner of this process, else by one made for it."""
+    if resident := made(resident_runner):
+        resident.nudge()
+    else:
+        left = new_runner().drain(settings().drain_for_s)
+        if left:
+            try_to_wake(COMMAND_QUEUED)
+
+
+def new_runner() -> "Runner":
+    """A runner of its own name: one a process, or one a wake-up."""
+    from rdev.domain.ids import new_id
+    from rdev.services.archive import Archiver
+    from rdev.services.concluding import ArchiveRules
+    from rdev.services.following import Rules
+    from rdev.services.runner import Runner, RunnerRules
+
+    s = settings()
+    rules = RunnerRules(
+        slots=s.runner_slots,
+        lease_s=s.lease_s,
+        renew_s=s.renew_s,
+        sweep_s=s.sweep_s,
+        max_concurrent=s.default_max_concurrent,
+        following=Rules(kill_grace_s=s.kill_grace_s),
+        audit_retention_days=s.audit_retention_days,
+    )
+    name = f"{socket.gethostname()}:{os.getpid()}:{new_id('run')[-8:]}"
+    stores = (streams(), workspaces())
+    keeping = ArchiveRules(
+        retention_days=s.archive_retention_days,
+        redis_keeps_s=s.stream_keep_s,
+        overdue_s=3 * s.lease_s,
+    )
+    archiver = Archiver(database().transaction, *stores, archive(), keeping)
+    return Runner(name, database().transaction, tickets(), *stores, rules, archiver)

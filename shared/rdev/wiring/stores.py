@@ -1,0 +1,81 @@
+"""The stores and the workspaces: the outside world, as the services know it."""
+
+from typing import TYPE_CHECKING
+
+from rdev.config import settings
+from rdev.wiring.parts import once
+
+if TYPE_CHECKING:
+    import redis
+
+    from rdev.adapters.archive.objects import ObjectArchive
+    from rdev.adapters.postgres.database import Database
+    from rdev.adapters.redis.streams import Streams
+    from rdev.adapters.redis.tickets import Tickets
+    from rdev.adapters.workspaces.local import LocalWorkspaces
+
+_BLOCK_S = 5.0
+
+
+@once
+def database() -> "Database":
+    from rdev.adapters.postgres.database import Database
+
+    s = settings()
+    return Database(
+        s.database_url.get_secret_value(),
+        pool_size=s.database_pool_size,
+        timeout_s=s.store_timeout_s,
+        on_delivery=_call_senders,
+        audit_command_text=s.audit_command_text,
+    )
+
+
+def _call_senders() -> None:
+    from rdev.wiring.delivering import call_senders
+
+    call_senders()
+
+
+@once
+def redis_client() -> "redis.Redis":
+    from rdev.adapters.redis.connect import connect
+
+    return connect(settings().redis_url.get_secret_value(), timeout_s=settings().store_timeout_s)
+
+
+@once
+def redis_blocking() -> "redis.Redis":
+    from rdev.adapters.redis.connect import connect_blocking
+
+    return connect_blocking(settings().redis_url.get_secret_value(), block_s=_BLOCK_S)
+
+
+@once
+def streams() -> "Streams":
+    from rdev.adapters.redis.streams import Streams
+
+    return Streams(redis_client())
+
+
+@once
+def tickets() -> "Tickets":
+    from rdev.adapters.redis.tickets import Tickets
+
+    return Tickets(redis_client(), redis_blocking())
+
+
+@once
+def archive() -> "ObjectArchive":
+    from rdev.adapters.archive.objects import ObjectArchive
+
+    s = settings()
+    return ObjectArchive(s.archive_url.get_secret_value(), timeout_s=s.archive_timeout_s)
+
+
+@once
+def workspaces() -> "LocalWorkspaces":
+    from rdev.adapters.workspaces.local import LocalWorkspaces
+
+    s = settings()
+    return LocalWorkspaces(s.workspaces_dir, s.commands_dir, drain_s=s.drain_s)
