@@ -43,12 +43,30 @@ class Settings(BaseSettings):
     cors_origins: str = ""
     """Origins, with commas between, whose pages may call this API from a browser."""
 
-    workspaces: str = Field(default="local", pattern="^local$")
+    workspaces: str = Field(default="local", pattern="^(local|kubernetes)$")
     """Which kind of workspace projects get."""
     workspaces_dir: Path = Path(".rdev/workspaces")
     """`local`: a folder a project."""
     commands_dir: Path = Path(".rdev/commands")
     """`local`: where the supervisor keeps the files of running commands."""
+
+    kubeconfig: Path | None = Field(
+        default=None, validation_alias=AliasChoices("RDEV_KUBECONFIG", "KUBECONFIG")
+    )
+    """`kubernetes`: how to reach the cluster; none: as a pod of it, with its service account."""
+    kubernetes_namespaces: str = ""
+    """`kubernetes`: where projects are looked for, with commas between; they are made in the
+    first. Empty: the kubeconfig's or the pod's own namespace."""
+    kubernetes_templates: str = "rdev-templates"
+    """`kubernetes`: the ConfigMap that holds the templates."""
+    kubernetes_image: str = "docker.io/library/buildpack-deps:bookworm-scm"
+    """`kubernetes`: what runs where there is no template `default`."""
+    kubernetes_timeout_s: float = Field(default=5.0, gt=0)
+    """No call of the API waits longer for its answer."""
+    idle_stop_s: float = Field(default=0.0, ge=0)
+    """After so long without a command a workspace is stopped, where it can be; 0: never."""
+    workspace_start_s: float = Field(default=600.0, gt=0)
+    """How long a command waits in the queue for its workspace to come up."""
 
     archive_url: SecretStr = SecretStr(".rdev/archive")
     """Where commands' output goes for good: a folder, or s3://, gs:// or az:// as obstore takes
@@ -144,6 +162,12 @@ class Settings(BaseSettings):
             if part.strip() and not _ORIGIN.fullmatch(part.strip()):
                 raise ValueError(f"{part.strip()!r} is no origin, such as https://example.com")
         return value
+
+    @property
+    def project_namespaces(self) -> tuple[str, ...]:
+        return tuple(
+            text for part in self.kubernetes_namespaces.split(",") if (text := part.strip())
+        )
 
     @property
     def trusted_proxy_networks(self) -> list[str]:

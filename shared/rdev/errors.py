@@ -18,6 +18,7 @@ RdevError
 ├── SegmentDamaged          INTERNAL_ERROR (never reaches a caller: the archive's)
 └── WorkspaceError          INTERNAL_ERROR
     ├── WorkspaceUnavailable  SERVICE_UNAVAILABLE
+    │   └── WorkspaceNotReady
     └── CommandRefused      (never reaches a caller: the runner's)
 """
 
@@ -159,8 +160,12 @@ class WorkspaceUnavailable(WorkspaceError):
 
     code = "SERVICE_UNAVAILABLE"
 
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(message, retry_after_s=5)
+    def __init__(self, message: str | None = None, *, retry_after_s: int = 5) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+
+
+class WorkspaceNotReady(WorkspaceUnavailable):
+    """The workspace is stopped, or on its way up. A command waits for it in the queue."""
 
 
 class CommandRefused(WorkspaceError):

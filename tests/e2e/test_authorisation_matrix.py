@@ -20,6 +20,8 @@ NEEDED = {
     ("POST", "/projects"): "projects:write",
     ("GET", "/projects/{project_id}"): "projects:read",
     ("DELETE", "/projects/{project_id}"): "projects:write",
+    ("POST", "/projects/{project_id}/start"): "projects:write",
+    ("POST", "/projects/{project_id}/stop"): "projects:write",
     ("POST", "/projects/{project_id}/shell"): "projects:execute",
     ("POST", "/projects/{project_id}/git"): "projects:execute",
     ("POST", "/projects/{project_id}/claude"): "projects:execute",

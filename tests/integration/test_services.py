@@ -82,7 +82,7 @@ def test_pages_hold_only_what_the_key_sees(projects: Projects, keys: Keys, admin
     bound, _ = keys.create(admin, Grant("n", scopes=("projects:read",), projects=("b*",)))
     first, cursor = projects.list(Caller(bound), after=None, limit=2)
     rest, end = projects.list(Caller(bound), after=cursor, limit=2)
-    assert [p.id for p in [*first, *rest]] == ["b1", "b2", "b3"]
+    assert [p.project.id for p in [*first, *rest]] == ["b1", "b2", "b3"]
     assert end is None
 
 

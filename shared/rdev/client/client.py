@@ -57,10 +57,28 @@ class Client:
         return Project.parse(self._get(_path("projects", project)))
 
     def create_project(
-        self, project: str, git_url: str | None = None, env: Mapping[str, str] | None = None
+        self,
+        project: str,
+        git_url: str | None = None,
+        env: Mapping[str, str] | None = None,
+        *,
+        template: str | None = None,
     ) -> Project:
-        body = _given({"id": project, "git_url": git_url, "env": env})
+        body = _given({"id": project, "git_url": git_url, "env": env, "template": template})
         return Project.parse(self._call("POST", "/projects", body=body, repeatable=False))
+
+    def start_project(self, project: str) -> Project:
+        """Have its workspace started; running already is no error."""
+        return Project.parse(
+            self._call("POST", _path("projects", project, "start"), repeatable=True)
+        )
+
+    def stop_project(self, project: str) -> Project:
+        """Have its workspace go to zero, its files kept; the next command starts it again. Raises
+        Conflict while a command of it waits or runs, and where it cannot be stopped."""
+        return Project.parse(
+            self._call("POST", _path("projects", project, "stop"), repeatable=True)
+        )
 
     def delete_project(self, project: str) -> None:
         """Delete a project, its workspace and all its files."""

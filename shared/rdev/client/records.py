@@ -44,19 +44,32 @@ class KeyBody(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project. `workspace` is the kind of place where its commands run."""
+    """A project. `workspace` is the kind of place where its commands run, `state` what that is
+    doing; where it does not come up, `reason` and `message` say why. `stale`: it was so when it
+    could last be seen."""
 
     id: str
     workspace: str | None = None
+    state: str | None = None
+    reason: str | None = None
+    message: str | None = None
+    stale: bool = False
+    template: str | None = None
     git_url: str | None = None
     created_at: str | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> Self:
+        status = raw.get("status") or {}
         return cls(
             id=str(raw["id"]),
             workspace=raw.get("workspace"),
+            state=status.get("state"),
+            reason=status.get("reason"),
+            message=status.get("message"),
+            stale=bool(status.get("stale")),
+            template=raw.get("template"),
             git_url=raw.get("git_url"),
             created_at=raw.get("created_at"),
             raw=raw,

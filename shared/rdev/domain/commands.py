@@ -125,6 +125,8 @@ class Command:
     truncated: bool = False
     usage: Mapping[str, Any] = field(default_factory=dict)
     cancel_requested_at: datetime | None = None
+    waiting_for: str | None = None
+    """While it waits for its workspace: what that is doing, in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +148,17 @@ class Claim:
     """How often starting it has failed for reasons of rdev's own."""
     running_s: float = 0.0
     """For how long it has been running by the database's clock, as it was claimed."""
+    waits: int = 0
+    """How often it was put back because its workspace was not there yet."""
+    waited_s: float = 0.0
+    """How long ago that was for the first time."""
     stopping: Stopping | None = None
     """That an earlier runner had begun to end it."""
 
     @property
     def surely_first(self) -> bool:
         """Whether nobody can have started it before: every earlier claim put it back."""
-        return self.command.epoch == self.failures + 1
+        return self.command.epoch == self.failures + self.waits + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,3 +19,13 @@ class Project:
     env: Mapping[str, str] = field(default_factory=dict)
     max_concurrent: int | None = None
     """How many of its commands may run at once, whoever asks; None: no limit of its own."""
+    template: str | None = None
+    """What its workspace was made from; None: the default, or it was made by others."""
+    stopped: bool = False
+    """Whether its workspace is meant to be stopped."""
+    settled: bool = True
+    """Whether its workspace has been told so; False: that is on its way, or was interrupted."""
+    setup_command: str | None = None
+    """The command that fills its workspace; the others wait for its end."""
+    changed: bool = False
+    """Whether its workspace was started or stopped not long ago. Told by `lock` alone."""

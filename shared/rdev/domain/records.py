@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rdev.domain.commands import Command
+from rdev.domain.workspaces import WorkspaceState
 
 
 def timestamp(moment: datetime | None) -> str | None:
@@ -29,6 +30,7 @@ def record_of(command: Command) -> dict[str, Any]:
         "signal": command.signal,
         "reason": command.reason,
         "reason_message": command.reason_message,
+        "waiting_for": command.waiting_for,
         "queued_at": timestamp(command.queued_at),
         "started_at": timestamp(command.started_at),
         "finished_at": timestamp(command.finished_at),
@@ -49,6 +51,17 @@ def record_of(command: Command) -> dict[str, Any]:
             "output": f"{path}/output",
             "cancel": f"{path}/cancel",
         },
+    }
+
+
+def shown(state: WorkspaceState) -> dict[str, Any]:
+    """A workspace's state."""
+    return {
+        "state": state.state.value,
+        "reason": state.reason,
+        "message": state.message,
+        "observed_at": timestamp(state.observed_at),
+        "stale": state.stale,
     }
 
 

@@ -72,6 +72,7 @@ class CreateProject(Strict):
     git_url: Annotated[str, Field(max_length=2000, pattern=_GIT_URL)] | None = None
     env: Env = {}
     max_concurrent: Annotated[int, Field(ge=1, le=10_000), WHOLE] | None = None
+    template: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")] | None = None
 
 
 class Limits(Strict):

@@ -1,10 +1,11 @@
 """Where commands run."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Protocol
 
 from rdev.domain.commands import Exit, Launch
+from rdev.domain.workspaces import Found, WorkspaceState
 
 
 class Liveness(Enum):
@@ -84,18 +85,57 @@ class Workspace(Protocol):
 
 
 class Workspaces(Protocol):
-    """The workspaces of all projects."""
+    """The workspaces of all projects. Every method raises WorkspaceUnavailable when what it needs
+    cannot be asked."""
 
-    def of(self, project_id: str) -> Workspace: ...
+    def of(self, project_id: str) -> Workspace:
+        """Where its commands run now. Raises WorkspaceNotReady where it does not run."""
 
-    def create(self, project_id: str, *, git_url: str | None) -> None:
-        """Make the workspace. Making it twice is no error."""
+    @property
+    def stoppable(self) -> bool:
+        """Whether workspaces can be stopped, so that one may have to be waited for. False: each
+        runs for as long as it is there."""
+
+    @property
+    def clones(self) -> bool:
+        """Whether `create` fills a workspace from its `git_url`. False: a command has to."""
+
+    def create(self, project_id: str, *, git_url: str | None, template: str | None = None) -> None:
+        """Make the workspace and have it started. Making it twice is no error. Raises
+        InvalidRequest for a template that is not there, or not valid."""
 
     def enforceable(self) -> frozenset[str]:
         """The names of the limits that a command can be held to here."""
 
     def delete(self, project_id: str) -> None:
         """Kill what runs in it and remove it with all its files. Twice is no error."""
+
+    def check_ours(self, project_id: str) -> None:
+        """Raises Conflict, saying so, for one that others made: it is only used."""
+
+    def stop(self, project_id: str, still_meant: Callable[[], object]) -> None:
+        """Have it go to zero, its files kept. Returns before it has gone. `still_meant` is called
+        at the last moment and raises where that is no longer wanted; from then on a `start`
+        undoes it, however late it takes effect."""
+
+    def start(
+        self, project_id: str, still_meant: Callable[[], object], *, settled: bool = True
+    ) -> None:
+        """Have it started; running already is no error. Returns before it runs. Not `settled`: a
+        `stop` whose outcome nobody knows may be on its way, and must not take effect after
+        this."""
+
+    def state(self, project_id: str) -> WorkspaceState:
+        """What is known of it, without asking anybody if that can be had."""
+
+    def wait_running(
+        self, project_id: str, timeout_s: float, *, changed: bool = False
+    ) -> WorkspaceState:
+        """Its state as soon as it runs, or when the time is over. `changed`: it was started or
+        stopped not long ago, so what is known of it by heart may be from before."""
+
+    def found(self) -> Sequence[Found]:
+        """The workspaces that are there, where they can be found without a record of them."""
 
     def prune(self) -> int:
         """Remove start tokens whose seven days are over. How many."""

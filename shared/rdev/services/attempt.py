@@ -12,7 +12,12 @@ from typing import TypeVar
 from rdev.domain.commands import Command, Ending, Status, Stopping
 from rdev.domain.events import QUEUED, STARTED
 from rdev.domain.records import record_of, timestamp
-from rdev.errors import StoreUnavailable, Unavailable, WorkspaceUnavailable
+from rdev.errors import (
+    StoreUnavailable,
+    Unavailable,
+    WorkspaceNotReady,
+    WorkspaceUnavailable,
+)
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Transaction, Transactions, Workspaces
 from rdev.services import facts
@@ -21,48 +26,17 @@ from rdev.services.closing import Closing
 from rdev.services.feeding import Feeding
 from rdev.services.following import Following, Rules
 from rdev.services.leases import Held, LeaveIt
+from rdev.services.lifecycle import Lifecycle
+from rdev.services.pauses import MOST_FAILURES, Errors, Missing, Pauses
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_MOST_FAILURES = 5
-_FORGET_S = 60.0
-"""After how long without another error of ours the ones before it no longer count."""
 _CERTAIN_S = 30.0
 """For how long after it was renewed nobody need ask whether a lease is ours."""
-_LONGEST_PAUSE_S = 2.0
-_CALM_S = 10.0
-
-
-class _Pauses:
-    """Waits between attempts, longer and longer until it has been calm for a while."""
-
-    def __init__(self, stopping: threading.Event) -> None:
-        self._stopping = stopping
-        self._next_s = 0.1
-        self._last = 0.0
-
-    def pause(self) -> None:
-        if time.monotonic() - self._last > _CALM_S:
-            self._next_s = 0.1
-        self._stopping.wait(self._next_s)
-        self._next_s = min(self._next_s * 2, _LONGEST_PAUSE_S)
-        self._last = time.monotonic()
-
-
-class _Errors:
-    """Counts errors of rdev's own that come one soon after the other."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._last = 0.0
-
-    def too_many(self) -> bool:
-        now = time.monotonic()
-        self._count = 1 if now - self._last > _FORGET_S else self._count + 1
-        self._last = now
-        return self._count >= _MOST_FAILURES
+WAIT_AGAIN_S = 0.25
+"""After how long a workspace that was not there is looked at again: the look itself waits."""
 
 
 class Attempt:
@@ -74,7 +48,13 @@ class Attempt:
         closing: Closing,
         rules: Rules,
         stopping: threading.Event,
+        lifecycle: Lifecycle,
+        *,
+        on_wait: Callable[[], None],
     ) -> None:
+        """`on_wait` is told when a command went back to wait for its workspace."""
+        self._on_wait = on_wait
+        self._lifecycle = lifecycle
         self._transaction = transaction
         self._streams = streams
         self._workspaces = workspaces
@@ -91,7 +71,7 @@ class Attempt:
     def _follow(self, held: Held) -> Ending | None:
         """The command's end, or None where it went back into the queue."""
         seeing: Following | Awaiting | None = None
-        pauses, errors = _Pauses(self._stopping), _Errors()
+        pauses, errors, missing = Pauses(self._stopping), Errors(), Missing()
         unreachable = 0
         asked = False  # whether its workspace may have been asked to start it
         while True:
@@ -101,13 +81,19 @@ class Attempt:
                 return seeing.to_its_end()
             except LeaveIt:
                 raise
+            except WorkspaceNotReady as exc:
+                if held.claim.surely_first and not asked:
+                    return self._wait_for(held, exc.message)
+                log.info("workspace of %s: %s", held.claim.command.id, exc)
+                if (lost := self._lost(held, missing)) is not None:
+                    return lost
             except WorkspaceUnavailable as exc:
                 log.warning("workspace of %s: %s", held.claim.command.id, exc)
                 unreachable += 1
                 if not (seeing and seeing.launched):
                     if held.claim.surely_first and not asked:
                         return self._put_back(held, exc.message)
-                    if unreachable >= _MOST_FAILURES and self._forestalled(held):
+                    if unreachable >= MOST_FAILURES and self._forestalled(held):
                         return Ending.never_ran(reason="infrastructure", message=exc.message)
             except StoreUnavailable as exc:
                 log.warning("following %s: %s", held.claim.command.id, exc)
@@ -122,9 +108,8 @@ class Attempt:
 
     def _following(self, held: Held) -> Following:
         command = held.claim.command
+        project = self._lifecycle.ready(command)
         workspace = self._workspaces.of(command.project_id)
-        with self._transaction() as tx:
-            project = tx.projects.get(command.project_id)
         return Following(
             held.claim,
             {**(project.env if project else {}), **held.claim.env},
@@ -195,7 +180,7 @@ class Attempt:
         """For a command that certainly has not started. One that was put back too often, or is to
         be cancelled, ends; planting its token is for certainty's sake where that can be had."""
         command = held.claim.command
-        if held.cancel or held.claim.failures + 1 >= _MOST_FAILURES:
+        if held.cancel or held.claim.failures + 1 >= MOST_FAILURES:
             self._forestalled(held)
             if held.cancel:
                 return Ending(Status.CANCELLED, ran=False)
@@ -207,6 +192,42 @@ class Attempt:
             raise LeaveIt
         reach("requeue.after")
         return None
+
+    def _wait_for(self, held: Held, why: str) -> Ending | None:
+        """Back into the queue, where it waits for its workspace: no runner's place is taken up by
+        that, nor one under its key's limit."""
+        if held.cancel:
+            return Ending(Status.CANCELLED, ran=False)
+        if held.claim.waited_s > self._rules.workspace_s:
+            return Ending.never_ran(reason="workspace_not_ready", message=why)
+        if self._insist(held, lambda: self._hold(held, why)) is None:
+            held.lost = True
+            raise LeaveIt
+        self._on_wait()
+        reach("wait.after")
+        return None
+
+    def _lost(self, held: Held, missing: Missing) -> Ending | None:
+        """The end of a command whose workspace somebody took away, and did not bring back."""
+        command = held.claim.command
+        why = self._lifecycle.gone(command.project_id)
+        if not missing.for_long(missing=why is not None):
+            return None
+        tail = self._streams.tail(command.project_id, command.id)
+        return Ending(
+            Status.LOST,
+            reason="workspace_lost",
+            reason_message=why,
+            output=tail.position,
+            ran=command.started_at is not None,
+        )
+
+    def _hold(self, held: Held, why: str) -> float | None:
+        with self._transaction() as tx:
+            waited_s = tx.queue.wait(*held.pair, why)
+            if waited_s is not None:
+                tx.projects.hold(held.claim.command.project_id, WAIT_AGAIN_S)
+            return waited_s
 
     def _requeue(self, held: Held) -> int | None:
         with self._transaction() as tx:
@@ -247,7 +268,7 @@ class Attempt:
 
     def _insist(self, held: Held, act: Callable[[], T]) -> T:
         """Again until the store answers; leave it when told to."""
-        pauses = _Pauses(self._stopping)
+        pauses = Pauses(self._stopping)
         while True:
             try:
                 return act()

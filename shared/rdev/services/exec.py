@@ -14,6 +14,7 @@ from rdev.domain.events import FINISHED, QUEUED
 from rdev.domain.ids import new_id
 from rdev.domain.records import record_of
 from rdev.domain.wakeups import COMMAND_QUEUED
+from rdev.domain.workspaces import State
 from rdev.errors import (
     Conflict,
     Detail,
@@ -24,7 +25,7 @@ from rdev.errors import (
     Unavailable,
 )
 from rdev.failpoints import reach
-from rdev.ports import EventStreams, QueueTickets, Transactions
+from rdev.ports import EventStreams, QueueTickets, Transaction, Transactions
 from rdev.services import facts
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,23 @@ class Wish:
     env: Mapping[str, str] = field(default_factory=dict)
     stdin: bytes = b""
     labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def cloning(url: str) -> Wish:
+    """What fills an empty workspace from a git repository. As everywhere, git asks for no
+    password and speaks no protocol of which the URL could choose a program to run."""
+    return Wish(
+        kind=Kind.GIT,
+        spec={"args": ["clone", "--quiet", "--", url, "."], "cwd": ".", "limits": {}},
+        priority=Priority.HIGH,
+        env={
+            "GIT_ALLOW_PROTOCOL": "https:http:ssh",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
+        },
+        labels={"rdev": "setup"},
+    )
 
 
 class Exec:
@@ -81,7 +99,8 @@ class Exec:
         _refuse_hidden(by, project_id)
         command_id = new_id("cmd")
         with self._transaction() as tx:
-            if tx.projects.get(project_id) is None:
+            project = tx.projects.get(project_id)
+            if project is None:
                 raise NotFound(f"Project not found: {project_id}")
             if idempotency_key is not None:
                 digest = hashlib.sha256(wish.kind.encode() + b"\0" + request_body).digest()
@@ -97,11 +116,18 @@ class Exec:
                     "Try again when some of them have run.",
                     retry_after_s=5,
                 )
-            command = tx.commands.insert(self._submission(by, project_id, command_id, wish))
-            if wish.spec.get("stdin_open"):
-                tx.input.open(command_id, at=len(wish.stdin))
-            facts.command_queued(tx, by, command, wish.env)
-        self._wake(command, position=waiting + 1)
+            command = self.insert(tx, by, project_id, command_id, wish)
+        self.wake(command, position=waiting + 1, stopped=project.stopped)
+        return command
+
+    def insert(
+        self, tx: Transaction, by: Caller, project_id: str, command_id: str, wish: Wish
+    ) -> Command:
+        """Queue it within a transaction; `wake` is to follow its commit."""
+        command = tx.commands.insert(self._submission(by, project_id, command_id, wish))
+        if wish.spec.get("stdin_open"):
+            tx.input.open(command_id, at=len(wish.stdin))
+        facts.command_queued(tx, by, command, wish.env)
         return command
 
     def get(self, by: Caller, project_id: str, command_id: str) -> Command:
@@ -189,8 +215,12 @@ class Exec:
             labels=wish.labels,
         )
 
-    def _wake(self, command: Command, position: int) -> None:
-        data = {"command": record_of(command), "position": position}
+    def wake(self, command: Command, position: int, *, stopped: bool = False) -> None:
+        """Announce a queued command, and have somebody take it. Best effort. `stopped`: its
+        workspace is, and has to be started first."""
+        data: dict[str, Any] = {"command": record_of(command), "position": position}
+        if stopped:
+            data["workspace"] = {"state": State.STOPPED, "message": "It is started for this."}
 
         def announce_and_offer() -> None:
             # The event first: it must be the stream's first entry.

@@ -60,8 +60,54 @@ def command_finished(tx: Transaction, command: Command) -> None:
 
 def project_created(tx: Transaction, by: Caller, project: Project) -> None:
     asked = {"git_url": redact(project.git_url or ""), "env": sorted(project.env)}
+    if project.template is not None:
+        asked["template"] = project.template
     _by(tx, by, "project.created", project.id, project.id, details=asked)
     news.project_created(tx, project)
+
+
+def project_discovered(tx: Transaction, project: Project) -> None:
+    """By nobody: it carried the label."""
+    tx.audit.append(
+        AuditEntry("project.discovered", None, project_id=project.id, subject=project.id)
+    )
+    news.project_created(tx, project)
+
+
+def project_started(tx: Transaction, by: Caller, project_id: str) -> None:
+    _by(tx, by, "project.started", project_id, project_id)
+    news.project_started(tx, project_id)
+
+
+def project_woken(tx: Transaction, command: Command) -> None:
+    """Started by a command that came."""
+    details = {"command": command.id}
+    tx.audit.append(
+        AuditEntry(
+            "project.started",
+            command.key_id,
+            project_id=command.project_id,
+            subject=command.project_id,
+            details=details,
+        )
+    )
+    news.project_started(tx, command.project_id)
+
+
+def project_stopped(tx: Transaction, by: Caller, project_id: str) -> None:
+    _by(tx, by, "project.stopped", project_id, project_id)
+    news.project_stopped(tx, project_id, "asked")
+
+
+def project_idle(tx: Transaction, project_id: str) -> None:
+    """Stopped by rdev itself, for it had no command for a while."""
+    details = {"why": "idle"}
+    tx.audit.append(
+        AuditEntry(
+            "project.stopped", None, project_id=project_id, subject=project_id, details=details
+        )
+    )
+    news.project_stopped(tx, project_id, "idle")
 
 
 def project_deleted(tx: Transaction, by: Caller, project_id: str) -> None:

@@ -30,6 +30,8 @@ class Rules:
     kill_grace_s: float
     wait_s: float = 0.5
     """How long at most between two looks at a command that is quiet."""
+    workspace_s: float = 600.0
+    """How long a command waits in the queue for its workspace to come up."""
 
 
 class Following:

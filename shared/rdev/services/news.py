@@ -25,6 +25,17 @@ def project_created(tx: Transaction, project: Project) -> None:
     tx.outbox.add("project.created", data, project_id=project.id)
 
 
+def project_started(tx: Transaction, project_id: str) -> None:
+    data = {"id": project_id, "links": {"self": f"/projects/{project_id}"}}
+    tx.outbox.add("project.started", data, project_id=project_id)
+
+
+def project_stopped(tx: Transaction, project_id: str, why: str) -> None:
+    """`why` is asked or idle."""
+    data = {"id": project_id, "why": why, "links": {"self": f"/projects/{project_id}"}}
+    tx.outbox.add("project.stopped", data, project_id=project_id)
+
+
 def project_deleted(tx: Transaction, project_id: str) -> None:
     tx.outbox.add("project.deleted", {"id": project_id}, project_id=project_id)
 

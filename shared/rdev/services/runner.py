@@ -8,24 +8,24 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rdev.domain.commands import Claim, Priority
 from rdev.errors import StoreUnavailable, Unavailable, WorkspaceUnavailable
 from rdev.failpoints import reach
-from rdev.ports import EventStreams, QueueTickets, Transaction, Transactions, Workspaces
+from rdev.ports import EventStreams, QueueTickets, Transactions, Workspaces
 from rdev.services.archive import Archiver
-from rdev.services.attempt import Attempt
+from rdev.services.attempt import WAIT_AGAIN_S, Attempt
+from rdev.services.claiming import Claiming
 from rdev.services.closing import Closing
 from rdev.services.following import Rules
 from rdev.services.leases import Held, Leases, LeaveIt
+from rdev.services.lifecycle import Lifecycle
 from rdev.services.sweep import Sweep
 
 log = logging.getLogger(__name__)
 
-_OVERDUE_S = 30.0
-_OVERDUE_SHARE = 0.2
 _TICKET_WAIT_S = 1.0
 _DRAIN_LOOK_S = 0.1
 _LEAVING_S = 3.0
@@ -56,7 +56,11 @@ class Runner:
         workspaces: Workspaces,
         rules: RunnerRules,
         archiver: Archiver | None = None,
+        *,
+        lifecycle: Lifecycle | None = None,
+        sweeps: Sequence[Callable[[], None]] = (),
     ) -> None:
+        """`sweeps` are done with each sweep, beside what is the queue's."""
         self.name = name
         self._transaction = transaction
         self._tickets = tickets
@@ -76,10 +80,22 @@ class Runner:
             closing,
             every_s=rules.sweep_s,
             audit_retention_days=rules.audit_retention_days,
+            more=sweeps,
         )
         watched = archiver.watching(streams) if archiver else streams
         self._attempt = Attempt(
-            transaction, watched, workspaces, closing, rules.following, self._stopping
+            transaction,
+            watched,
+            workspaces,
+            closing,
+            rules.following,
+            self._stopping,
+            lifecycle or Lifecycle(transaction, workspaces),
+            on_wait=self._look_again_soon,
+        )
+        self._look_again_at: float | None = None
+        self._claiming = Claiming(
+            name, transaction, lease_s=rules.lease_s, max_concurrent=rules.max_concurrent
         )
         self._slots = threading.BoundedSemaphore(rules.slots)
         self._workers = 0
@@ -108,7 +124,7 @@ class Runner:
         try:
             self._look_everywhere()
             # A worker ends only when there was nothing for it to claim.
-            while self._workers and time.monotonic() < until and not self._stopping.is_set():
+            while self._busy() and time.monotonic() < until and not self._stopping.is_set():
                 self._await_ticket(_DRAIN_LOOK_S)
             if self._archiver:
                 self._archiver.flush(until, self._stopping.is_set)
@@ -116,6 +132,9 @@ class Runner:
             self.stop()
             left = self._hand_over()
         return left
+
+    def _busy(self) -> bool:
+        return bool(self._workers) or self._look_again_at is not None
 
     def nudge(self) -> None:
         """Sweep and fill free slots now, beside `run()`."""
@@ -204,50 +223,11 @@ class Runner:
             self._archiver.let_go(held.claim.command.id)
 
     def _claim(self) -> Claim | None:
-        """What another runner has left, or what waits; the former first where there may be some:
-        it fills places under the keys' limits."""
-        reach("claim.before")
-        claim = None
-        try:
-            with self._transaction() as tx:
-                if self._leases_first.is_set():
-                    claim = self._take_over(tx)
-                    if claim is None:
-                        self._leases_first.clear()
-                claim = claim or self._next(tx) or self._take_over(tx)
-        except StoreUnavailable as exc:
-            log.warning("cannot claim: %s", exc)
-            return None
-        except Exception:
-            # Such as a row that a newer version wrote. What runs must not suffer from it.
-            log.exception("cannot claim")
-            return None
-        if claim is not None:
-            reach("claim.after")
+        leases_first = self._leases_first.is_set()
+        claim, none_left = self._claiming.next(leases_first=leases_first)
+        if leases_first and none_left:
+            self._leases_first.clear()
         return claim
-
-    def _next(self, tx: Transaction) -> Claim | None:
-        order = [Priority.HIGH, Priority.NORMAL, Priority.LOW]
-        if random.random() < _OVERDUE_SHARE:  # noqa: S311 - a share, not a secret
-            # One claim in five serves what has waited long, so nothing starves.
-            order = [*tx.queue.overdue(_OVERDUE_S), *order]
-        for priority in order:
-            claim = tx.queue.claim(
-                priority,
-                runner=self.name,
-                lease_s=self._rules.lease_s,
-                max_concurrent=self._rules.max_concurrent,
-            )
-            if claim is not None:
-                return claim
-        return None
-
-    def _take_over(self, tx: Transaction) -> Claim | None:
-        claims = tx.queue.take_over(runner=self.name, lease_s=self._rules.lease_s, limit=1)
-        if not claims:
-            return None
-        log.info("taking over %s", claims[0].command.id)
-        return claims[0]
 
     # --- in the background -----------------------------------------------------------------------
 
@@ -265,9 +245,19 @@ class Runner:
                 log.exception("began anew")
                 self._stopping.wait(1.0)
 
+    def _look_again_soon(self) -> None:
+        """A command waits for its workspace: no ticket tells when it is to be claimed again."""
+        self._look_again_at = time.monotonic() + 1.5 * WAIT_AGAIN_S
+
     def _await_ticket(self, timeout_s: float) -> None:
+        look_at = self._look_again_at
+        if look_at is not None:
+            timeout_s = min(timeout_s, max(0.01, look_at - time.monotonic()))
         try:
             if self._tickets.take(self.name, timeout_s):
+                self.fill_slots()
+            elif look_at is not None and time.monotonic() >= look_at:
+                self._look_again_at = None
                 self.fill_slots()
         except StoreUnavailable as exc:
             log.warning("no tickets: %s", exc)

@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rdev.errors import RdevError, StoreUnavailable
 from rdev.ports import QueueTickets, Transactions, Workspaces
@@ -21,7 +21,7 @@ _SEALED_AT_ONCE = 1000
 
 class Sweep:
     """`every_s` is about how often it is called, so that what is done daily is spread over all
-    sweeps of all replicas without anybody remembering the last time."""
+    sweeps of all replicas without anybody remembering the last time. `more` is done each time."""
 
     def __init__(
         self,
@@ -32,7 +32,9 @@ class Sweep:
         *,
         every_s: float,
         audit_retention_days: float = 0,
+        more: Sequence[Callable[[], None]] = (),
     ) -> None:
+        self._more = tuple(more)
         self._transaction = transaction
         self._tickets = tickets
         self._workspaces = workspaces
@@ -42,7 +44,7 @@ class Sweep:
 
     def run(self) -> None:
         """One that fails keeps none of the others from being done."""
-        for step in (self._see_off, self._renew_tickets, self._seal, self._daily):
+        for step in (self._see_off, self._renew_tickets, self._seal, *self._more, self._daily):
             self._attempt(step)
 
     def _see_off(self) -> None:

@@ -1,7 +1,14 @@
 """The only place that knows adapters and services both: a module for each group of parts."""
 
 from rdev.wiring.access import audit, authentication, denials, keys
-from rdev.wiring.commands import event_tickets, events, exec_, input_, projects
+from rdev.wiring.commands import (
+    event_tickets,
+    events,
+    exec_,
+    input_,
+    lifecycle,
+    projects,
+)
 from rdev.wiring.delivering import delivery_log, resident_deliveries, wake_deliveries, webhooks
 from rdev.wiring.health import readiness
 from rdev.wiring.runner import resident_runner, wake_runner
@@ -16,6 +23,7 @@ __all__ = [
     "exec_",
     "input_",
     "keys",
+    "lifecycle",
     "projects",
     "readiness",
     "resident_deliveries",

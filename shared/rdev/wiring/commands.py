@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rdev.services.exec import Exec
     from rdev.services.hub import Hub
     from rdev.services.input import Input
+    from rdev.services.lifecycle import Lifecycle
     from rdev.services.projects import Projects
 
 
@@ -28,7 +29,15 @@ if TYPE_CHECKING:
 def projects() -> "Projects":
     from rdev.services.projects import Projects
 
-    return Projects(database().transaction, workspaces(), now=now)
+    return Projects(database().transaction, workspaces(), now=now, exec_=exec_)
+
+
+@once
+def lifecycle() -> "Lifecycle":
+    from rdev.services.lifecycle import Lifecycle
+
+    idle_stop_s = settings().idle_stop_s
+    return Lifecycle(database().transaction, workspaces(), idle_stop_s=idle_stop_s)
 
 
 @once

@@ -1,4 +1,4 @@
-"""Whether the stores answer."""
+"""Whether what rdev needs answers."""
 
 from rdev.config import settings
 from rdev.errors import RdevError
@@ -8,9 +8,12 @@ _READY_S = 1.0
 
 
 def readiness() -> dict[str, dict[str, str]]:
-    """By store: whether it answers, each asked for a second at most."""
+    """By dependency: whether it answers, each asked for a second at most."""
     checks: dict[str, dict[str, str]] = {}
-    for name, ask in (("postgres", _ask_postgres), ("redis", _ask_redis)):
+    asked = [("postgres", _ask_postgres), ("redis", _ask_redis)]
+    if settings().workspaces == "kubernetes":
+        asked.append(("kubernetes", _ask_kubernetes))
+    for name, ask in asked:
         try:
             ask()
             checks[name] = {"status": "ok"}
@@ -21,6 +24,12 @@ def readiness() -> dict[str, dict[str, str]]:
 
 def _ask_postgres() -> None:
     database().ping(_READY_S)
+
+
+def _ask_kubernetes() -> None:
+    from rdev.wiring.stores import kubernetes_api
+
+    kubernetes_api().ping(_READY_S)
 
 
 def _ask_redis() -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from rdev.config import settings
 from rdev.domain.wakeups import COMMAND_QUEUED
-from rdev.wiring.parts import made, once
+from rdev.wiring.commands import lifecycle
+from rdev.wiring.parts import made, now, once
 from rdev.wiring.stores import archive, database, streams, tickets, workspaces
 from rdev.wiring.wakeups import try_to_wake
 
@@ -35,6 +36,7 @@ def new_runner() -> "Runner":
     from rdev.domain.ids import new_id
     from rdev.services.archive import Archiver
     from rdev.services.concluding import ArchiveRules
+    from rdev.services.discovery import Discovery
     from rdev.services.following import Rules
     from rdev.services.runner import Runner, RunnerRules
 
@@ -45,7 +47,7 @@ def new_runner() -> "Runner":
         renew_s=s.renew_s,
         sweep_s=s.sweep_s,
         max_concurrent=s.default_max_concurrent,
-        following=Rules(kill_grace_s=s.kill_grace_s),
+        following=Rules(kill_grace_s=s.kill_grace_s, workspace_s=s.workspace_start_s),
         audit_retention_days=s.audit_retention_days,
     )
     name = f"{socket.gethostname()}:{os.getpid()}:{new_id('run')[-8:]}"
@@ -56,4 +58,14 @@ def new_runner() -> "Runner":
         overdue_s=3 * s.lease_s,
     )
     archiver = Archiver(database().transaction, *stores, archive(), keeping)
-    return Runner(name, database().transaction, tickets(), *stores, rules, archiver)
+    discovery = Discovery(database().transaction, workspaces(), now=now)
+    return Runner(
+        name,
+        database().transaction,
+        tickets(),
+        *stores,
+        rules,
+        archiver,
+        lifecycle=lifecycle(),
+        sweeps=(lifecycle().settle, lifecycle().stop_idle, discovery.adopt),
+    )

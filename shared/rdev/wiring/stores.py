@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from rdev.config import settings
+from rdev.errors import WorkspaceUnavailable
 from rdev.wiring.parts import once
 
 if TYPE_CHECKING:
@@ -12,7 +13,10 @@ if TYPE_CHECKING:
     from rdev.adapters.postgres.database import Database
     from rdev.adapters.redis.streams import Streams
     from rdev.adapters.redis.tickets import Tickets
-    from rdev.adapters.workspaces.local import LocalWorkspaces
+    from rdev.adapters.workspaces.kubernetes.api import Api
+    from rdev.adapters.workspaces.kubernetes.seen import Pod
+    from rdev.adapters.workspaces.kubernetes.workspaces import KubernetesWorkspaces
+    from rdev.ports import Workspace, Workspaces
 
 _BLOCK_S = 5.0
 
@@ -74,8 +78,45 @@ def archive() -> "ObjectArchive":
 
 
 @once
-def workspaces() -> "LocalWorkspaces":
+def workspaces() -> "Workspaces":
     from rdev.adapters.workspaces.local import LocalWorkspaces
 
     s = settings()
+    if s.workspaces == "kubernetes":
+        return kubernetes_workspaces()
     return LocalWorkspaces(s.workspaces_dir, s.commands_dir, drain_s=s.drain_s)
+
+
+@once
+def kubernetes_api() -> "Api":
+    from rdev.adapters.workspaces.kubernetes.access import Access
+    from rdev.adapters.workspaces.kubernetes.api import Api
+
+    s = settings()
+    return Api(Access(s.kubeconfig).client, timeout_s=s.kubernetes_timeout_s)
+
+
+@once
+def kubernetes_workspaces() -> "KubernetesWorkspaces":
+    """Asks the cluster nothing yet: that is for the first need."""
+    from rdev.adapters.workspaces.kubernetes.access import Access
+    from rdev.adapters.workspaces.kubernetes.templates import Templates
+    from rdev.adapters.workspaces.kubernetes.view import View
+    from rdev.adapters.workspaces.kubernetes.workspaces import KubernetesWorkspaces
+
+    s = settings()
+    namespaces = s.project_namespaces or (Access(s.kubeconfig).namespace(),)
+    return KubernetesWorkspaces(
+        kubernetes_api(),
+        View(kubernetes_api(), namespaces),
+        Templates(
+            kubernetes_api(), namespaces[0], s.kubernetes_templates, image=s.kubernetes_image
+        ),
+        enter=_enter,
+    )
+
+
+def _enter(project_id: str, pod: "Pod") -> "Workspace":
+    raise WorkspaceUnavailable(
+        f"Commands cannot be run in the pod {pod.ref.name} of {project_id} by this version."
+    )

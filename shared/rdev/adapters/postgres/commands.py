@@ -1,5 +1,7 @@
 """SQL of commands' records: submit, read, list, ask for a cancel. Claims are in `queue`."""
 
+import builtins
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +14,8 @@ from rdev.domain.commands import Command, Kind, Position, Priority, Status, Subm
 # What a record shows: all but what only the runner needs.
 COLUMNS = """id, project_id, key_id, kind, status, priority, spec, labels, timeout_s, queued_at,
     started_at, finished_at, exit_code, signal, reason, reason_message, stdout_bytes, stderr_bytes,
-    stdout_sha256, stderr_sha256, truncated, usage, cancel_requested_at, epoch"""
+    stdout_sha256, stderr_sha256, truncated, usage, cancel_requested_at, epoch,
+    case when status = 'queued' then waiting_for end as waiting_for"""
 
 
 class CommandRows:
@@ -128,6 +131,13 @@ class CommandRows:
         )
         return [command_of(row) for row in rows]
 
+    def all_of(self, command_ids: Sequence[str]) -> builtins.list[Command]:
+        rows = self._sql.execute(
+            f"select {COLUMNS} from commands where id = any(%s)",  # noqa: S608 - a constant
+            (list(command_ids),),
+        )
+        return [command_of(row) for row in rows]
+
     def unfinished_of(self, project_id: str) -> Command | None:
         row = self._sql.execute(
             f"""
@@ -187,4 +197,5 @@ def command_of(row: dict[str, Any]) -> Command:
         truncated=row["truncated"],
         usage=row["usage"],
         cancel_requested_at=row["cancel_requested_at"],
+        waiting_for=row["waiting_for"],
     )

@@ -10,9 +10,10 @@ from psycopg.types.json import Jsonb
 
 from rdev import failpoints
 from rdev.adapters.postgres.commands import COLUMNS, command_of
-from rdev.domain.commands import Claim, Command, Ending, Status, Stopping
+from rdev.domain.commands import Claim, Command, Ending, Status, Stopping, one_line
 
-CLAIMED = f"{COLUMNS}, env, stdin, failures, stopping"
+CLAIMED = f"""{COLUMNS}, env, stdin, failures, stopping, waits, coalesce(extract(
+    epoch from clock_timestamp() - waiting_since), 0)::float as waited_s"""
 
 # Always `epoch = the claim's`; what chaos tests may put here shows that they would notice.
 _OURS = "epoch >= 0 *" if failpoints.without("epoch") else "epoch ="
@@ -119,6 +120,22 @@ class LeaseRows:
         ).fetchone()
         return int(row["failures"]) if row else None
 
+    def wait(self, command_id: str, epoch: int, why: str) -> float | None:
+        """Put back what certainly has not started, because its workspace is not there yet: that
+        is no failure. For how many seconds it has been waiting so; None: lease lost, or its
+        cancel was asked for meanwhile."""
+        row = self._sql.execute(
+            f"""
+            update commands set status = 'queued', waits = waits + 1, lease_until = null,
+                waiting_since = coalesce(waiting_since, clock_timestamp()), waiting_for = %s
+            where id = %s and {_OURS} %s and status = 'running' and started_at is null
+                and cancel_requested_at is null
+            returning extract(epoch from clock_timestamp() - waiting_since)::float as waited_s
+            """,  # noqa: S608 - constants
+            (one_line(why), command_id, epoch),
+        ).fetchone()
+        return float(row["waited_s"]) if row else None
+
     def finish(self, command_id: str, epoch: int, ending: Ending) -> Command | None:
         """Close the record. None where the lease is lost or the record is closed already."""
         row = self._sql.execute(
@@ -160,6 +177,8 @@ def claim_of(row: DictRow) -> Claim:
         env=row["env"],
         stdin=bytes(row["stdin"]),
         failures=row["failures"],
+        waits=row["waits"],
+        waited_s=row["waited_s"],
         running_s=row["running_s"],
         stopping=_stopping(row["stopping"]),
     )

@@ -1,5 +1,7 @@
 """SQL of projects."""
 
+import builtins
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -7,6 +9,11 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from rdev.domain.projects import Project
+
+_LOOKED_AT = 1000
+"""The newest commands of a project, among which the one that ended last is looked for."""
+
+_NOT_LONG_AGO_S = 60.0
 
 
 class ProjectRows:
@@ -17,8 +24,9 @@ class ProjectRows:
         """False where the name is taken."""
         done = self._sql.execute(
             """
-            insert into projects (id, git_url, env, max_concurrent, created_at, created_by)
-            values (%s, %s, %s, %s, %s, %s) on conflict do nothing
+            insert into projects (id, git_url, env, max_concurrent, created_at, created_by,
+                template)
+            values (%s, %s, %s, %s, %s, %s, %s) on conflict do nothing
             """,
             (
                 project.id,
@@ -27,6 +35,7 @@ class ProjectRows:
                 project.max_concurrent,
                 project.created_at,
                 created_by,
+                project.template,
             ),
         )
         return done.rowcount == 1
@@ -46,6 +55,85 @@ class ProjectRows:
         )
         return [_project(row) for row in rows]
 
+    def lock(self, project_id: str, *, shared: bool = False) -> Project | None:
+        how = "share" if shared else "no key update"
+        row = self._sql.execute(
+            f"""
+            select *, used_at > clock_timestamp() - make_interval(secs => %s) as changed
+            from projects where id = %s for {how}
+            """,  # noqa: S608 - one of two words
+            (_NOT_LONG_AGO_S, project_id),
+        ).fetchone()
+        return _project(row) if row else None
+
+    def unrecorded(self, project_ids: Sequence[str]) -> builtins.list[str]:
+        rows = self._sql.execute(
+            """
+            select asked.id from unnest(%s::text[]) asked (id)
+            where not exists (select from projects p where p.id = asked.id)
+            """,
+            (list(project_ids),),
+        )
+        return [row["id"] for row in rows]
+
+    def set_stopped(self, project_id: str, *, stopped: bool, settled: bool) -> None:
+        self._sql.execute(
+            """
+            update projects set stopped = %s, settled = %s, claim_after = null,
+                used_at = clock_timestamp() where id = %s
+            """,
+            (stopped, settled, project_id),
+        )
+
+    def set_setup(self, project_id: str, command_id: str) -> None:
+        self._sql.execute(
+            "update projects set setup_command = %s where id = %s", (command_id, project_id)
+        )
+
+    def hold(self, project_id: str, for_s: float) -> None:
+        # Not worth an fsync: who forgets it looks once too often.
+        self._sql.execute("set local synchronous_commit = off")
+        self._sql.execute(
+            """
+            update projects set claim_after = clock_timestamp() + make_interval(secs => %s)
+            where id = %s
+            """,
+            (for_s, project_id),
+        )
+
+    def idle(self, *, for_s: float, limit: int) -> builtins.list[str]:
+        """A command that ended since moves `used_at` on, here alone: no command pays for it."""
+        rows = self._sql.execute(
+            """
+            with quiet as (
+                select p.id, p.used_at from projects p
+                where not p.stopped and p.used_at < now() - make_interval(secs => %(for_s)s)
+                    and not exists (select from commands c where c.project_id = p.id
+                        and c.status in ('queued', 'running'))
+                order by p.used_at limit %(limit)s
+            ), last as (
+                select q.id, (select max(finished_at) from (
+                    select finished_at from commands c where c.project_id = q.id
+                    order by c.id desc limit %(looked_at)s) newest) as used_at
+                from quiet q
+            ), moved as (
+                update projects p set used_at = last.used_at from last
+                where p.id = last.id and last.used_at > p.used_at
+                returning p.id, p.used_at
+            )
+            select q.id from quiet q left join moved m on m.id = q.id
+            where m.id is null or m.used_at < now() - make_interval(secs => %(for_s)s)
+            """,
+            {"for_s": for_s, "limit": limit, "looked_at": _LOOKED_AT},
+        )
+        return [row["id"] for row in rows]
+
+    def unsettled(self, limit: int) -> builtins.list[Project]:
+        rows = self._sql.execute(
+            "select * from projects where not settled order by id limit %s", (limit,)
+        )
+        return [_project(row) for row in rows]
+
     def delete(self, project_id: str) -> bool:
         return self._sql.execute("delete from projects where id = %s", (project_id,)).rowcount == 1
 
@@ -57,4 +145,9 @@ def _project(row: dict[str, Any]) -> Project:
         git_url=row["git_url"],
         env=row["env"],
         max_concurrent=row["max_concurrent"],
+        template=row["template"],
+        stopped=row["stopped"],
+        settled=row["settled"],
+        setup_command=row["setup_command"],
+        changed=row.get("changed", False),
     )

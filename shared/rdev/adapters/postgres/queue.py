@@ -13,11 +13,13 @@ from rdev.domain.commands import Claim, Priority
 
 _ATTEMPTS = 3
 
-# The projects in which no further command may start.
+# The projects in which no further command may start, or none yet.
 _FULL = """
 full_projects (id) as (
     select p.id from projects p where p.max_concurrent <= (
         select count(*) from commands r where r.project_id = p.id and r.status = 'running')
+    union all select id from projects
+        where claim_after is not null and claim_after > clock_timestamp()
 )
 """
 

@@ -21,7 +21,8 @@ from rdev.adapters.workspaces.local_workspace import (
     cgroup_prefix,
 )
 from rdev.adapters.workspaces.watch import Watches
-from rdev.errors import InvalidRequest
+from rdev.domain.workspaces import ALWAYS_RUNNING, Found, State, WorkspaceState
+from rdev.errors import Conflict, InvalidRequest
 
 TOKEN_AGE_S = 7 * 86400.0
 
@@ -71,8 +72,19 @@ class LocalWorkspaces:
         with asking("cannot look for control groups"):
             return frozenset({"output_mb"}) | self._means.cgroups().limits
 
-    def create(self, project_id: str, *, git_url: str | None) -> None:
+    @property
+    def stoppable(self) -> bool:
+        """A folder is there or not: it always runs."""
+        return False
+
+    @property
+    def clones(self) -> bool:
+        return True
+
+    def create(self, project_id: str, *, git_url: str | None, template: str | None = None) -> None:
         """Make the folder, empty or as a clone. There already: it stays as it is."""
+        if template is not None:
+            raise InvalidRequest.field("template", "folders are made from no template")
         root, commands = self._folders(project_id)
         with asking(f"cannot make the workspace {project_id}"):
             (commands / TOKENS).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -95,6 +107,37 @@ class LocalWorkspaces:
             for old in (old_root, _put_aside(commands)):
                 if old is not None:
                     _remove(old)
+
+    def check_ours(self, project_id: str) -> None:
+        """All folders are."""
+
+    def stop(self, project_id: str, still_meant: Callable[[], object]) -> None:  # noqa: ARG002 - the port's
+        raise Conflict("A folder cannot be stopped.")
+
+    def start(
+        self, project_id: str, still_meant: Callable[[], object], *, settled: bool = True
+    ) -> None:
+        """It runs already."""
+
+    def state(self, project_id: str) -> WorkspaceState:
+        root, _ = self._folders(project_id)
+        with asking(f"cannot see the workspace {project_id}"):
+            if root.is_dir():
+                return ALWAYS_RUNNING
+        return WorkspaceState(State.MISSING, "folder_missing", "Its folder is gone.")
+
+    def wait_running(
+        self,
+        project_id: str,
+        timeout_s: float,  # noqa: ARG002 - the port's
+        *,
+        changed: bool = False,  # noqa: ARG002 - the port's
+    ) -> WorkspaceState:
+        return self.state(project_id)
+
+    def found(self) -> Sequence[Found]:
+        """None: a folder by itself is no project."""
+        return ()
 
     def prune(self, *, older_than_s: float = TOKEN_AGE_S) -> int:
         """Remove start tokens this much older than the end of their command's directory, and

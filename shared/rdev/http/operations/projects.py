@@ -43,4 +43,29 @@ OPERATIONS = (
         errors=("CONFLICT",),
         description="Its commands' records stay. Refused while one of them waits or runs.",
     ),
+    Operation(
+        "POST",
+        "/projects/{project_id}/start",
+        "projects.start_project",
+        "Have a project's workspace started; running already is no error.",
+        {
+            200: one(records.ProjectStatus, "It runs."),
+            202: one(records.ProjectStatus, "It is on its way, or does not come up: see `reason`."),
+        },
+        scope="projects:write",
+    ),
+    Operation(
+        "POST",
+        "/projects/{project_id}/stop",
+        "projects.stop_project",
+        "Have a project's workspace go to zero, its files kept.",
+        {
+            200: one(records.ProjectStatus, "It is stopped."),
+            202: one(records.ProjectStatus, "It is on its way."),
+        },
+        scope="projects:write",
+        errors=("CONFLICT",),
+        description="The next command starts it again. Refused while a command of it waits or "
+        "runs, where others made the workspace, and where it is a folder, which always runs.",
+    ),
 )

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from rdev.domain.commands import Kind, Priority, Status
+from rdev.domain.workspaces import State
 from rdev.http.models import Limits
 
 
@@ -51,12 +52,50 @@ class ProjectLinks(Record):
     events: str
 
 
+class WorkspaceStatus(Record):
+    """What a workspace is doing; where it does not run, why."""
+
+    state: State
+    reason: str | None
+    message: str | None
+    observed_at: Annotated[
+        datetime | None,
+        Field(description="The last moment it held for certain; null: it always does."),
+    ]
+    stale: Annotated[bool, Field(description="That was too long ago to be relied on.")]
+
+
+class ProjectStatus(Record):
+    """A project's workspace, after it was told to start or stop."""
+
+    id: str
+    status: WorkspaceStatus
+
+
+class SetupLinks(Record):
+    self: str
+    output: str
+
+
+class Setup(Record):
+    """The command that fills a new workspace from `git_url`."""
+
+    command: str
+    status: Status
+    reason: str | None
+    message: str | None
+    links: SetupLinks
+
+
 class Project(Record):
     """A project. Of its environment only the names are shown."""
 
     id: str
     workspace: str
+    status: WorkspaceStatus
+    template: str | None
     git_url: str | None
+    setup: Setup | None
     env: list[str]
     max_concurrent: int | None
     created_at: datetime
@@ -102,6 +141,9 @@ class _Command(Record):
     signal: Annotated[str | None, Field(description="Only one that rdev sent.")]
     reason: str | None
     reason_message: str | None
+    waiting_for: Annotated[
+        str | None, Field(description="What its workspace is doing, while it waits for that.")
+    ]
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -208,8 +250,11 @@ class Check(Record):
 
 
 class Checks(Record):
+    """`kubernetes` only where workspaces lie there."""
+
     postgres: Check
     redis: Check
+    kubernetes: Check = Check(status="ok")
 
 
 class Ready(Record):

@@ -1,0 +1,249 @@
+"""Calls of the Kubernetes API: JSON in, JSON out, each within a time limit.
+
+Behind one circuit breaker a process: after some failures in a row a call is refused at once, until
+a probe (GET /version) gets an answer. An answer is no failure, whatever it says, unless it is a
+5xx. The API's own wish for patience (429, Retry-After) is kept by all calls of the process.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rdev.errors import WorkspaceUnavailable
+
+if TYPE_CHECKING:
+    import urllib3
+    from kubernetes.client import ApiClient
+
+JSON = "application/json"
+MERGE = "application/merge-patch+json"
+_PROBE_S = 2.0
+_SHORT_S = 1.0
+"""So much patience is had within the call."""
+_TOO_MANY = 429
+_BROKEN = 500
+
+
+class ApiRefused(WorkspaceUnavailable):
+    """The API server refused the request."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"Kubernetes answered {status} {reason}: {message}")
+        self.status = status
+        self.reason = reason
+        self.said = message
+
+
+class Api:
+    """One for all threads of a process."""
+
+    def __init__(
+        self,
+        client: "Callable[[], ApiClient]",
+        *,
+        timeout_s: float = 5.0,
+        breaker_failures: int = 5,
+        breaker_s: float = 10.0,
+    ) -> None:
+        from pybreaker import CircuitBreaker
+
+        self._make_client = client
+        self._client: ApiClient | None = None
+        self._lock = threading.Lock()
+        self._timeout_s = timeout_s
+        self._breaker_s = breaker_s
+        self._breaker = CircuitBreaker(fail_max=breaker_failures, reset_timeout=breaker_s)
+        self._quiet_until = 0.0
+
+    def get(self, path: str, **query: str) -> dict[str, Any]:
+        return self._json("GET", path, query=query)
+
+    def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return self._json("POST", path, body=body)
+
+    def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A merge patch (RFC 7386). With `metadata.resourceVersion` in it, only of that version."""
+        return self._json("PATCH", path, body=body, content_type=MERGE)
+
+    def delete(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        return self._json("DELETE", path, body=body)
+
+    def ping(self, timeout_s: float) -> None:
+        """Raises WorkspaceUnavailable unless the API server answers, whatever it says."""
+        with self.guarded():
+            self._request("GET", "/version", timeout_s=timeout_s).drain_conn()
+
+    @contextmanager
+    def watch(
+        self, path: str, query: Mapping[str, str], silence_s: float
+    ) -> "Iterator[urllib3.BaseHTTPResponse]":
+        """A stream of lines of JSON; an error after `silence_s` without a byte. The response's
+        `shutdown` ends it from another thread."""
+        with self.guarded():
+            response = self._request("GET", path, query=query, read_s=silence_s)
+        try:
+            yield response
+        finally:
+            response.close()
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Count what happens inside for the circuit breaker; refused at once where it is open."""
+        from pybreaker import STATE_OPEN
+
+        if self._breaker.current_state == STATE_OPEN:
+            self._probe()
+        self._keep_quiet()
+        try:
+            yield
+        except ApiRefused:
+            self._note(None)
+            raise
+        except WorkspaceUnavailable as exc:
+            if time.monotonic() >= self._quiet_until:  # not because it asked for patience
+                self._note(exc)
+            raise
+        self._note(None)
+
+    def close(self) -> None:
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.rest_client.close()
+
+    def _probe(self) -> None:
+        """One at a time, and not before its time: pybreaker sees to both."""
+        from pybreaker import CircuitBreakerError
+
+        def version() -> None:
+            self._request("GET", "/version", timeout_s=_PROBE_S).drain_conn()
+
+        try:
+            self._breaker.call(version)
+        except CircuitBreakerError as exc:
+            raise WorkspaceUnavailable(
+                "The Kubernetes API does not answer; it is left alone for a while.",
+                retry_after_s=max(1, round(self._breaker_s)),
+            ) from exc
+        except ApiRefused:
+            self._breaker.close()
+
+    def _note(self, failure: Exception | None) -> None:
+        """After the fact: pybreaker would have the calls wait for one another."""
+        from pybreaker import CircuitBreakerError
+
+        def outcome() -> None:
+            if failure is not None:
+                raise failure
+
+        try:
+            self._breaker.call(outcome)
+        except (CircuitBreakerError, WorkspaceUnavailable):
+            return  # the caller raises it
+
+    def _keep_quiet(self) -> None:
+        quiet_s = self._quiet_until - time.monotonic()
+        if quiet_s > _SHORT_S:
+            raise _asked_for_patience(quiet_s)
+        if quiet_s > 0:
+            time.sleep(quiet_s)
+
+    def _json(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = JSON,
+    ) -> dict[str, Any]:
+        import urllib3
+
+        with self.guarded():
+            response = self._request(
+                method, path, query=query, body=body, content_type=content_type
+            )
+            try:
+                answer = json.loads(response.data)
+            except (urllib3.exceptions.HTTPError, ValueError, OSError) as exc:
+                raise WorkspaceUnavailable(f"The Kubernetes API broke off: {exc}") from exc
+            finally:
+                response.release_conn()
+        return answer if isinstance(answer, dict) else {}
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = JSON,
+        timeout_s: float | None = None,
+        read_s: float | None = None,
+    ) -> "urllib3.BaseHTTPResponse":
+        """Raises ApiRefused for 4xx, WorkspaceUnavailable for what may pass."""
+        from urllib.parse import urlencode
+
+        import urllib3
+
+        limit_s = timeout_s or self._timeout_s
+        client = self._connected()
+        headers = {"Accept": JSON, "Content-Type": content_type, "User-Agent": "rdev"}
+        url = f"{client.configuration.host}{path}"
+        try:
+            client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+            response = client.rest_client.pool_manager.request(
+                method,
+                f"{url}?{urlencode(query)}" if query else url,
+                headers=headers,
+                body=json.dumps(body) if body is not None else None,
+                timeout=urllib3.Timeout(connect=limit_s, read=read_s or limit_s),
+                preload_content=False,
+                retries=False,
+            )
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as exc:
+            # Its words name the address, never the token.
+            raise WorkspaceUnavailable(f"The Kubernetes API does not answer: {exc}") from exc
+        if response.status >= 400:  # noqa: PLR2004 - HTTP's own line
+            raise self._refusal(response)
+        return response
+
+    def _refusal(self, response: "urllib3.BaseHTTPResponse") -> WorkspaceUnavailable:
+        import urllib3
+
+        retry_after_s = _seconds(response.headers.get("Retry-After"))
+        try:
+            said = json.loads(response.read(65536, decode_content=True))
+        except (urllib3.exceptions.HTTPError, ValueError, OSError):
+            said = {}
+        finally:
+            response.close()
+        said = said if isinstance(said, dict) else {}
+        message = str(said.get("message") or "no reason given")
+        if response.status == _TOO_MANY or (retry_after_s and response.status >= _BROKEN):
+            self._quiet_until = time.monotonic() + (retry_after_s or 1)
+            return _asked_for_patience(retry_after_s or 1)
+        if response.status >= _BROKEN:
+            return WorkspaceUnavailable(f"The Kubernetes API failed: {message}")
+        return ApiRefused(response.status, str(said.get("reason") or ""), message)
+
+    def _connected(self) -> "ApiClient":
+        with self._lock:
+            if self._client is None:
+                self._client = self._make_client()
+            return self._client
+
+
+def _asked_for_patience(seconds: float) -> WorkspaceUnavailable:
+    return WorkspaceUnavailable(
+        "The Kubernetes API is busy and asked for patience.", retry_after_s=max(1, round(seconds))
+    )
+
+
+def _seconds(header: str | None) -> float | None:
+    """Kubernetes sends whole seconds."""
+    return min(float(header), 60.0) if header and header.isdigit() else None

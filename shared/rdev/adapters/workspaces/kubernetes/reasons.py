@@ -1,0 +1,118 @@
+"""Why a pod does not run, or went away: Kubernetes' words, and what a person makes of them. Pure.
+
+The first word of each pair is rdev's own, for programs; docs/kubernetes.md has them all.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    reason: str
+    message: str
+
+
+_WAITING = {
+    "ErrImagePull": ("image_pull", "The image cannot be pulled"),
+    "ImagePullBackOff": ("image_pull", "The image cannot be pulled"),
+    "ErrImageNeverPull": ("image_pull", "The image is not on the node, and may not be pulled"),
+    "RegistryUnavailable": ("image_pull", "The image's registry does not answer"),
+    "InvalidImageName": ("image_pull", "The template's image has no valid name"),
+    "CreateContainerConfigError": (
+        "bad_config",
+        "The container cannot be made: a Secret or ConfigMap that the template names is not there",
+    ),
+    "CreateContainerError": ("bad_config", "The container cannot be made"),
+    "RunContainerError": ("no_shell", "The container cannot be started; has its image a `sh`?"),
+}
+_DISRUPTIONS = {
+    "PreemptionByScheduler": ("preempted", "A pod of higher priority took its place"),
+    "DeletionByTaintManager": ("node_lost", "Its node is gone or was tainted"),
+    "DeletionByPodGC": ("node_lost", "Its node is gone"),
+    "EvictionByEvictionAPI": ("evicted", "It was evicted, as a drain of its node does"),
+    "TerminationByKubelet": ("evicted", "Its node ran short of memory, disk or process ids"),
+}
+_PHASE_REASONS = {
+    "Evicted": ("evicted", "Its node ran short of memory, disk or process ids"),
+    "NodeLost": ("node_lost", "Its node does not answer"),
+    "NodeAffinity": ("unschedulable", "Its node no longer fits the template"),
+    "NodeShutdown": ("node_shutdown", "Its node was shut down"),
+    "Shutdown": ("node_shutdown", "Its node was shut down"),
+    "Terminated": ("node_shutdown", "Its node was shut down"),
+    "DeadlineExceeded": ("deadline", "It was allowed to live only for so long"),
+    "UnexpectedAdmissionError": ("unschedulable", "Its node did not take it"),
+    "OutOfcpu": ("unschedulable", "Its node had no CPU left"),
+    "OutOfmemory": ("unschedulable", "Its node had no memory left"),
+    "OutOfpods": ("unschedulable", "Its node takes no more pods"),
+}
+_OOM = ("oom_killed", "It wanted more memory than the template allows, and was killed")
+_CRASHING = ("crash_looping", "Its container ends again and again")
+
+
+def problem_of(status: Mapping[str, Any], container: Mapping[str, Any]) -> Problem | None:
+    """Why a pod is not running, of its status and its container's; None: nothing stands out."""
+    return _of_container(container) or _of_phase(status, container)
+
+
+def _of_container(container: Mapping[str, Any]) -> Problem | None:
+    state = container.get("state") or {}
+    waiting = state.get("waiting") or {}
+    word = waiting.get("reason") or ""
+    if word == "CrashLoopBackOff":
+        return _ended(container, "lastState", _CRASHING)
+    if word in _WAITING:
+        return _told(*_WAITING[word], waiting.get("message"))
+    return None
+
+
+def _of_phase(status: Mapping[str, Any], container: Mapping[str, Any]) -> Problem | None:
+    phase = status.get("phase")
+    if phase in ("Failed", "Unknown"):
+        return end_of(status, container) or Problem("failed", "The pod failed.")
+    if phase == "Succeeded":
+        return Problem("ended", "The pod's own program ended: it has to wait, not to run out.")
+    scheduled = _condition(status, "PodScheduled")
+    if scheduled.get("status") == "False":
+        return _told("unschedulable", "No node takes it", scheduled.get("message"))
+    if (container.get("state") or {}).get("terminated"):
+        return _ended(container, "state", _CRASHING)
+    return None
+
+
+def end_of(status: Mapping[str, Any], container: Mapping[str, Any]) -> Problem | None:
+    """Why a pod went, or why its container was started anew, of the last that it said."""
+    disruption = _condition(status, "DisruptionTarget")
+    if disruption.get("status") == "True" and disruption.get("reason") in _DISRUPTIONS:
+        return _told(*_DISRUPTIONS[disruption["reason"]], disruption.get("message"))
+    if status.get("reason") in _PHASE_REASONS:
+        return _told(*_PHASE_REASONS[status["reason"]], status.get("message"))
+    for which in ("state", "lastState"):
+        ended = (container.get(which) or {}).get("terminated")
+        if ended:
+            return _ended(container, which, ("container_ended", "Its container ended"))
+    return None
+
+
+def _ended(container: Mapping[str, Any], which: str, otherwise: tuple[str, str]) -> Problem:
+    ended = (container.get(which) or {}).get("terminated") or {}
+    if ended.get("reason") == "OOMKilled":
+        return _told(*_OOM, None)
+    if ended.get("reason") in ("StartError", "ContainerCannotRun"):
+        return _told(*_WAITING["RunContainerError"], ended.get("message"))
+    code = ended.get("exitCode")
+    more = ended.get("message") or (None if code is None else f"exit code {code}")
+    return _told(*otherwise, more)
+
+
+def _told(reason: str, message: str, more: object) -> Problem:
+    said = " ".join(str(more).split())[:500] if more else ""
+    return Problem(reason, f"{message}: {said}" if said else f"{message}.")
+
+
+def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    for each in status.get("conditions") or ():
+        if each.get("type") == kind:
+            return dict(each)
+    return {}

@@ -1,0 +1,100 @@
+"""What is kept of pods and StatefulSets, out of what the API says of them. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rdev.adapters.workspaces.kubernetes import names
+from rdev.adapters.workspaces.kubernetes.pod_ref import PodRef
+from rdev.adapters.workspaces.kubernetes.reasons import Problem, end_of, problem_of
+
+_RUNNING = "Running"
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod that carries the label."""
+
+    project_id: str
+    ref: PodRef
+    """Without `container_started` while the container does not run."""
+    created_at: str
+    ours: bool
+    running: bool
+    """The container where commands run does."""
+    deleting: bool
+    problem: Problem | None
+    """Why it does not run, as far as it says so."""
+    end: Problem | None
+    """Why it went, or why its container ended the last time."""
+    root: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """A StatefulSet that carries the label."""
+
+    project_id: str
+    namespace: str
+    name: str
+    created_at: str
+    ours: bool
+    replicas: int
+    settled: bool
+    """Its controller has seen what is asked of it."""
+    deleting: bool
+
+
+def pod_of(raw: Mapping[str, Any]) -> Pod | None:
+    """None where it carries no label (any more)."""
+    meta, status = raw["metadata"], raw.get("status") or {}
+    labels, notes = meta.get("labels") or {}, meta.get("annotations") or {}
+    project_id = labels.get(names.PROJECT)
+    if not project_id:
+        return None
+    containers = (raw.get("spec") or {}).get("containers") or [{}]
+    container = notes.get(names.CONTAINER) or containers[0].get("name", "")
+    state = _container(status, container)
+    running = (state.get("state") or {}).get("running")
+    return Pod(
+        project_id=project_id,
+        ref=PodRef(
+            namespace=meta["namespace"],
+            name=meta["name"],
+            uid=meta["uid"],
+            container=container,
+            container_started=str((running or {}).get("startedAt") or ""),
+        ),
+        created_at=str(meta.get("creationTimestamp") or ""),
+        ours=labels.get(names.MANAGED_BY) == names.US,
+        running=running is not None and status.get("phase") == _RUNNING,
+        deleting=bool(meta.get("deletionTimestamp")),
+        problem=problem_of(status, state),
+        end=end_of(status, state),
+        root=notes.get(names.ROOT),
+    )
+
+
+def set_of(raw: Mapping[str, Any]) -> Set | None:
+    meta, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
+    labels = meta.get("labels") or {}
+    project_id = labels.get(names.PROJECT)
+    if not project_id:
+        return None
+    return Set(
+        project_id=project_id,
+        namespace=meta["namespace"],
+        name=meta["name"],
+        created_at=str(meta.get("creationTimestamp") or ""),
+        ours=labels.get(names.MANAGED_BY) == names.US,
+        replicas=int(spec.get("replicas", 1)),
+        settled=int(status.get("observedGeneration") or 0) >= int(meta.get("generation") or 0),
+        deleting=bool(meta.get("deletionTimestamp")),
+    )
+
+
+def _container(status: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    for each in status.get("containerStatuses") or ():
+        if each.get("name") == name:
+            return dict(each)
+    return {}

@@ -1,0 +1,224 @@
+"""Workspaces as pods: all of them. What is asked of one is asked of the watched view; what is
+changed is changed by the API."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from rdev.adapters.workspaces.kubernetes import manifests, names
+from rdev.adapters.workspaces.kubernetes.api import Api, ApiRefused
+from rdev.adapters.workspaces.kubernetes.seen import Pod, Set
+from rdev.adapters.workspaces.kubernetes.templates import DEFAULT, Templates
+from rdev.adapters.workspaces.kubernetes.view import View
+from rdev.domain.projects import PROJECT_ID
+from rdev.domain.workspaces import Found, State, WorkspaceState
+from rdev.errors import Conflict, InvalidRequest, WorkspaceNotReady, WorkspaceUnavailable
+
+if TYPE_CHECKING:
+    from rdev.ports import Workspace
+
+_NOT_FOUND = 404
+_EXISTS = 409
+_INVALID = 422
+_TRIES = 5
+_BEING_MADE_S = 300.0
+"""A set of ours that is younger is about to get its record from whoever makes it."""
+
+
+class KubernetesWorkspaces:
+    """Port `rdev.ports.Workspaces`. `enter` gives the workspace in a pod."""
+
+    def __init__(
+        self,
+        api: Api,
+        view: View,
+        templates: Templates,
+        *,
+        enter: "Callable[[str, Pod], Workspace]",
+    ) -> None:
+        self._api = api
+        self._view = view
+        self._templates = templates
+        self._enter = enter
+        self._namespace = view.namespaces[0]
+
+    @property
+    def stoppable(self) -> bool:
+        return True
+
+    @property
+    def clones(self) -> bool:
+        return False
+
+    def of(self, project_id: str) -> "Workspace":
+        pod = self._view.pod(project_id)
+        if pod is None or not pod.running:
+            raise WorkspaceNotReady(f"The pod of {project_id} does not run.")
+        return self._enter(project_id, pod)
+
+    def enforceable(self) -> frozenset[str]:
+        return frozenset({"output_mb"})
+
+    # --- what is there ---------------------------------------------------------------------------
+
+    def state(self, project_id: str) -> WorkspaceState:
+        return self._view.state(project_id)
+
+    def wait_running(
+        self, project_id: str, timeout_s: float, *, changed: bool = False
+    ) -> WorkspaceState:
+        self._view.wait(lambda: self._view.state(project_id).running, timeout_s)
+        state = self._view.state(project_id)
+        if state.running and (changed or state.stale):
+            self._look_anew(project_id)
+            state = self._view.state(project_id)
+            found = self._view.set(project_id)
+            if state.running and found is not None and not found.settled:
+                # Its controller may still be at a stop from before the start.
+                return WorkspaceState(State.STARTING, observed_at=state.observed_at)
+        return state
+
+    def found(self) -> Sequence[Found]:
+        return [
+            Found(project_id, ours)
+            for project_id in self._view.projects()
+            if (ours := self._stays(project_id)) is not None
+        ]
+
+    def check_ours(self, project_id: str) -> None:
+        found, pod = self._view.set(project_id), self._view.pod(project_id)
+        if found is None and pod is None:
+            return
+        if not (found.ours if found is not None else pod is not None and pod.ours):
+            raise Conflict(
+                f"The workspace of {project_id} was made by others: rdev only uses it. Whoever "
+                f"made it can stop or delete it, or take the label {names.PROJECT} off."
+            )
+
+    # --- what is changed -------------------------------------------------------------------------
+
+    def create(self, project_id: str, *, git_url: str | None, template: str | None = None) -> None:  # noqa: ARG002 - a command clones
+        if not PROJECT_ID.fullmatch(project_id):
+            raise InvalidRequest.field("project", "must be a DNS label")
+        self._refuse_taken(project_id)
+        made = manifests.stateful_set(
+            project_id, self._templates.get(template), template_name=template or DEFAULT
+        )
+        try:
+            raw = self._api.create(names.sets_path(self._namespace), made)
+        except ApiRefused as exc:
+            if exc.status == _INVALID:
+                raise InvalidRequest.field("template", exc.said) from exc
+            if exc.status != _EXISTS:
+                raise
+            raw = self._read_set(project_id)
+        self._view.put_set(self._namespace, raw)
+
+    def delete(self, project_id: str) -> None:
+        """Its pod is killed and its volume deleted by the cluster, in its own time."""
+        found = self._view.set(project_id)
+        if found is not None and not found.ours:
+            return
+        try:
+            self._api.delete(
+                names.sets_path(self._namespace, names.set_name(project_id)),
+                {"propagationPolicy": "Background"},
+            )
+        except ApiRefused as exc:
+            if exc.status != _NOT_FOUND:
+                raise
+
+    def stop(self, project_id: str, still_meant: Callable[[], object]) -> None:
+        """Only as the set is now: whoever starts it after `still_meant` changes that, and then
+        this does nothing, however late it arrives."""
+        for _ in range(_TRIES):
+            try:
+                raw = self._read_set(project_id)
+                still_meant()
+                self._scale(project_id, 0, version=raw["metadata"]["resourceVersion"])
+            except ApiRefused as exc:
+                if exc.status == _NOT_FOUND:
+                    return  # deleted by somebody: there is nothing to stop
+                if exc.status != _EXISTS:
+                    raise
+                # Its controller wrote down how it is, meanwhile.
+            else:
+                return
+        raise WorkspaceUnavailable(f"The StatefulSet of {project_id} does not keep still.")
+
+    def start(
+        self, project_id: str, still_meant: Callable[[], object], *, settled: bool = True
+    ) -> None:
+        if not settled:
+            # So that the set changes, and a stop that is still on its way finds another one.
+            self.stop(project_id, still_meant)
+        try:
+            self._read_set(project_id)
+            still_meant()
+            self._scale(project_id, 1)
+        except ApiRefused as exc:
+            if exc.status != _NOT_FOUND:  # others' pods, or deleted by somebody: its state says so
+                raise
+
+    def prune(self) -> int:
+        """Start tokens lie in the pods; each goes with its own."""
+        return 0
+
+    def close(self) -> None:
+        self._view.close()
+        self._api.close()
+
+    def _scale(self, project_id: str, replicas: int, *, version: str | None = None) -> None:
+        path = names.scale_path(self._namespace, names.set_name(project_id))
+        of_version = {"metadata": {"resourceVersion": version}} if version else {}
+        self._api.patch(path, {**of_version, "spec": {"replicas": replicas}})
+
+    def _read_set(self, project_id: str) -> dict[str, Any]:
+        """Raises ApiRefused where it is not there, Conflict where it is others'."""
+        raw = self._api.get(names.sets_path(self._namespace, names.set_name(project_id)))
+        if (raw["metadata"].get("labels") or {}).get(names.MANAGED_BY) != names.US:
+            raise Conflict(f"The StatefulSet of {project_id} was made by others.")
+        return raw
+
+    def _refuse_taken(self, project_id: str) -> None:
+        found, pod = self._view.set(project_id), self._view.pod(project_id)
+        if (found is not None and not found.ours) or (pod is not None and not pod.ours):
+            raise Conflict(
+                f"There is a workspace of that name already, made by others: {project_id}"
+            )
+
+    def _look_anew(self, project_id: str) -> None:
+        """Ask the API for the set, then for the pod: a pod that lives after the controller has
+        settled is one that no earlier stop takes away."""
+        pod, found = self._view.pod(project_id), self._view.set(project_id)
+        if pod is None:
+            return
+        try:
+            if found is not None:
+                raw = self._api.get(names.sets_path(found.namespace, found.name))
+                self._view.put_set(found.namespace, raw)
+            raw = self._api.get(names.pods_path(pod.ref.namespace, pod.ref.name))
+        except ApiRefused as exc:
+            if exc.status == _NOT_FOUND:
+                raise WorkspaceNotReady(f"The pod of {project_id} is being replaced.") from exc
+            raise
+        if raw["metadata"]["uid"] != pod.ref.uid:
+            raise WorkspaceNotReady(f"The pod of {project_id} was replaced just now.")
+        self._view.put_pod(pod.ref.namespace, raw)
+
+    def _stays(self, project_id: str) -> bool | None:
+        """Whether it is ours; None: it is being made or deleted, and not to be found."""
+        found, pod = self._view.set(project_id), self._view.pod(project_id)
+        if found is not None:
+            return None if found.deleting or (found.ours and _young(found)) else found.ours
+        if pod is None or pod.deleting or pod.ours:
+            return None
+        return False
+
+
+def _young(found: Set) -> bool:
+    try:
+        made = datetime.fromisoformat(found.created_at)
+    except ValueError:
+        return False
+    return datetime.now(UTC) - made < timedelta(seconds=_BEING_MADE_S)

@@ -1,0 +1,71 @@
+"""Which command a runner takes next: what another runner has left, or what waits."""
+
+import logging
+import random
+
+from rdev.domain.commands import Claim, Priority
+from rdev.errors import StoreUnavailable
+from rdev.failpoints import reach
+from rdev.ports import Transaction, Transactions
+
+log = logging.getLogger(__name__)
+
+_OVERDUE_S = 30.0
+_OVERDUE_SHARE = 0.2
+
+
+class Claiming:
+    """Claims for the runner of this name."""
+
+    def __init__(
+        self, runner: str, transaction: Transactions, *, lease_s: float, max_concurrent: int
+    ) -> None:
+        self._runner = runner
+        self._transaction = transaction
+        self._lease_s = lease_s
+        self._max_concurrent = max_concurrent
+
+    def next(self, *, leases_first: bool) -> tuple[Claim | None, bool]:
+        """What to see through, and whether nothing that another runner has left was there.
+        `leases_first`: there may be some of that; it fills places under the keys' limits."""
+        reach("claim.before")
+        claim, none_left = None, False
+        try:
+            with self._transaction() as tx:
+                if leases_first:
+                    claim = self._take_over(tx)
+                    none_left = claim is None
+                claim = claim or self._waiting(tx) or self._take_over(tx)
+        except StoreUnavailable as exc:
+            log.warning("cannot claim: %s", exc)
+            return None, none_left
+        except Exception:
+            # Such as a row that a newer version wrote. What runs must not suffer from it.
+            log.exception("cannot claim")
+            return None, none_left
+        if claim is not None:
+            reach("claim.after")
+        return claim, none_left
+
+    def _waiting(self, tx: Transaction) -> Claim | None:
+        order = [Priority.HIGH, Priority.NORMAL, Priority.LOW]
+        if random.random() < _OVERDUE_SHARE:  # noqa: S311 - a share, not a secret
+            # One claim in five serves what has waited long, so nothing starves.
+            order = [*tx.queue.overdue(_OVERDUE_S), *order]
+        for priority in order:
+            claim = tx.queue.claim(
+                priority,
+                runner=self._runner,
+                lease_s=self._lease_s,
+                max_concurrent=self._max_concurrent,
+            )
+            if claim is not None:
+                return claim
+        return None
+
+    def _take_over(self, tx: Transaction) -> Claim | None:
+        claims = tx.queue.take_over(runner=self._runner, lease_s=self._lease_s, limit=1)
+        if not claims:
+            return None
+        log.info("taking over %s", claims[0].command.id)
+        return claims[0]

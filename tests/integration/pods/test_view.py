@@ -1,0 +1,120 @@
+"""The watched view: what it knows, how it keeps up, and that it says how old its knowledge is."""
+
+import pytest
+
+from live_stack import wait_for
+from pod_service import Cluster
+from rdev.domain.workspaces import Found, State
+from rdev.errors import WorkspaceUnavailable
+from small_cluster import PODS, foreign_pod, running
+
+
+def test_pods_that_others_labelled_are_found_and_their_changes_seen(cluster: Cluster) -> None:
+    cluster.there.put(PODS, foreign_pod("web-0", "web"))
+    assert cluster.workspaces.found() == [Found("web", ours=False)]
+    assert cluster.workspaces.state("web").running
+    cluster.there.put(PODS, foreign_pod("api-0", "api"))
+    wait_for(lambda: len(cluster.workspaces.found()) == 2)
+    cluster.there.remove(PODS, "web-0")
+    assert cluster.await_state("web", State.MISSING).reason == "missing"
+
+
+def test_asking_costs_no_request_once_it_has_listed(cluster: Cluster) -> None:
+    for number in range(1000):
+        cluster.there.put(PODS, foreign_pod(f"pod-{number}", f"project-{number}"))
+    assert len(cluster.workspaces.found()) == 1000
+    wait_for(lambda: ("watch", "statefulsets") in cluster.there.requests)
+    wait_for(lambda: ("watch", "pods") in cluster.there.requests)
+    asked = len(cluster.there.requests)
+    assert cluster.there.requests.count(("list", "pods")) == 2  # of 500 each
+    for number in range(1000):
+        assert cluster.workspaces.state(f"project-{number}").running
+    assert len(cluster.there.requests) == asked
+
+
+def test_a_place_that_the_api_forgot_is_listed_anew_and_nothing_is_missed(
+    cluster: Cluster,
+) -> None:
+    cluster.there.put(PODS, foreign_pod("web-0", "web"))
+    assert cluster.workspaces.state("web").running
+    wait_for(lambda: ("watch", "pods") in cluster.there.requests)
+    with cluster.there.changed:
+        cluster.there.remove(PODS, "web-0")
+        cluster.there.put(PODS, foreign_pod("api-0", "api"))
+        cluster.there.version += 1
+        cluster.there.forget()
+    cluster.await_state("web", State.MISSING)
+    assert cluster.workspaces.state("api").running
+    assert cluster.there.requests.count(("list", "pods")) >= 2
+
+
+def test_a_watch_that_broke_off_goes_on_where_it_was(cluster: Cluster) -> None:
+    cluster.there.put(PODS, foreign_pod("web-0", "web"))
+    assert cluster.workspaces.state("web").running
+    wait_for(lambda: ("watch", "pods") in cluster.there.requests)
+    cluster.there.hang_up()
+    cluster.there.status("web-0", phase="Failed", reason="Evicted", message="The node was low.")
+    state = cluster.await_state("web", State.FAILING)
+    assert (state.reason, state.message) == (
+        "evicted",
+        "Its node ran short of memory, disk or process ids: The node was low.",
+    )
+    assert cluster.there.requests.count(("list", "pods")) == 1
+
+
+def test_while_the_api_is_away_the_last_that_is_known_is_told_as_stale(cluster: Cluster) -> None:
+    cluster.there.put(PODS, foreign_pod("web-0", "web"))
+    before = cluster.workspaces.state("web")
+    assert not before.stale
+    cluster.there.away = True
+    stale = wait_for(lambda: state if (state := cluster.workspaces.state("web")).stale else None)
+    assert stale.running
+    cluster.there.away = False
+    wait_for(lambda: not cluster.workspaces.state("web").stale)
+    cluster.there.remove(PODS, "web-0")
+    assert not cluster.await_state("web", State.MISSING).stale
+
+
+def test_without_a_first_list_nothing_is_made_up(cluster: Cluster) -> None:
+    cluster.there.away = True
+    with pytest.raises(WorkspaceUnavailable, match="not known yet"):
+        cluster.workspaces.state("web")
+    cluster.there.away = False
+    cluster.there.put(PODS, foreign_pod("web-0", "web"))
+
+    def known() -> bool:
+        try:
+            return cluster.workspaces.state("web").running
+        except WorkspaceUnavailable:
+            return False
+
+    wait_for(known)
+
+
+def test_a_pod_that_went_is_remembered_with_its_reason(cluster: Cluster) -> None:
+    pod = cluster.there.put(PODS, foreign_pod("web-0", "web"))
+    assert cluster.workspaces.state("web").running
+    condition = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+    }
+    cluster.there.status("web-0", **running("app"), conditions=[condition])
+    cluster.there.remove(PODS, "web-0")
+    cluster.await_state("web", State.MISSING)
+    end = cluster.view.end_of(pod["metadata"]["uid"])
+    assert end is not None
+    assert end.reason == "evicted"
+
+
+def test_of_several_pods_the_one_that_runs_and_stays_is_taken(cluster: Cluster) -> None:
+    for name in ("web-a", "web-b", "web-c"):
+        cluster.there.put(PODS, foreign_pod(name, "web"))
+    going = foreign_pod("web-a", "web")
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    cluster.there.put(PODS, going)
+    cluster.there.status("web-b", phase="Pending")
+    pod = cluster.view.pod("web")
+    assert pod is not None
+    assert pod.ref.name == "web-c"
