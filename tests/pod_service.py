@@ -1,6 +1,6 @@
 """Workspaces on a small cluster, for tests of the project side."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,11 @@ from rdev.adapters.workspaces.kubernetes.templates import Templates
 from rdev.adapters.workspaces.kubernetes.view import View
 from rdev.adapters.workspaces.kubernetes.workspaces import KubernetesWorkspaces
 from rdev.domain.workspaces import State, WorkspaceState
-from small_cluster import MAPS, NAMESPACE, SmallCluster, small_cluster
+from small_cluster import MAPS, NAMESPACE, SmallCluster
+from small_cluster_server import small_cluster
+
+Enter = Callable[[str, Any], Any]
+"""Gives the workspace in a project's pod."""
 
 
 @dataclass
@@ -35,8 +39,8 @@ class Cluster:
         self.there.put(MAPS, {"metadata": {"name": "rdev-templates"}, "data": written})
 
     @contextmanager
-    def seen_by_another(self) -> Iterator["Cluster"]:
-        with _seen(self.there, self.kubeconfig) as other:
+    def seen_by_another(self, enter: Enter) -> Iterator["Cluster"]:
+        with _seen(self.there, self.kubeconfig, enter) as other:
             yield other
 
 
@@ -45,17 +49,20 @@ def no_commands(project_id: str, _pod: Any) -> Any:
 
 
 @contextmanager
-def cluster_in(folder: Path) -> Iterator[Cluster]:
-    with small_cluster(folder) as (there, kubeconfig), _seen(there, kubeconfig) as cluster:
+def cluster_in(folder: Path, enter: Enter = no_commands) -> Iterator[Cluster]:
+    with (
+        small_cluster(folder) as (there, kubeconfig),
+        _seen(there, kubeconfig, enter) as cluster,
+    ):
         yield cluster
 
 
 @contextmanager
-def _seen(there: SmallCluster, kubeconfig: Path) -> Iterator[Cluster]:
+def _seen(there: SmallCluster, kubeconfig: Path, enter: Enter = no_commands) -> Iterator[Cluster]:
     api = Api(Access(kubeconfig).client, timeout_s=2, breaker_failures=3, breaker_s=0.5)
     view = View(api, (NAMESPACE,))
     templates = Templates(api, NAMESPACE, "rdev-templates", image="debian")
-    workspaces = KubernetesWorkspaces(api, view, templates, enter=no_commands)
+    workspaces = KubernetesWorkspaces(api, view, templates, enter=enter)
     try:
         yield Cluster(there, kubeconfig, api, view, workspaces)
     finally:

@@ -12,12 +12,7 @@ from typing import TypeVar
 from rdev.domain.commands import Command, Ending, Status, Stopping
 from rdev.domain.events import QUEUED, STARTED
 from rdev.domain.records import record_of, timestamp
-from rdev.errors import (
-    StoreUnavailable,
-    Unavailable,
-    WorkspaceNotReady,
-    WorkspaceUnavailable,
-)
+from rdev.errors import StoreUnavailable, Unavailable, WorkspaceNotReady, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Transaction, Transactions, Workspaces
 from rdev.services import facts
@@ -214,13 +209,9 @@ class Attempt:
         if not missing.for_long(missing=why is not None):
             return None
         tail = self._streams.tail(command.project_id, command.id)
-        return Ending(
-            Status.LOST,
-            reason="workspace_lost",
-            reason_message=why,
-            output=tail.position,
-            ran=command.started_at is not None,
-        )
+        ran = command.started_at is not None
+        end = Ending(Status.LOST, reason="workspace_lost", reason_message=why, ran=ran)
+        return replace(end, output=tail.position)
 
     def _hold(self, held: Held, why: str) -> float | None:
         with self._transaction() as tx:

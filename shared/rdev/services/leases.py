@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rdev.domain.commands import Claim
+from rdev.ports import Transactions
 
 Pair = tuple[str, int]
 """A command's id and the epoch of its claim."""
@@ -60,6 +61,11 @@ class Leases:
     def pairs(self) -> list[Pair]:
         with self._lock:
             return [held.pair for held in self._held.values()]
+
+    def release(self, transaction: Transactions) -> None:
+        """Give all back, so that another runner need not wait for their end."""
+        with transaction() as tx:
+            tx.queue.release(self.pairs())
 
     def rung(self, command_ids: Iterable[str]) -> list[Held]:
         """Those of ours that somebody rang for, marked as such."""

@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from rdev.domain.commands import Claim, Priority
@@ -28,8 +29,7 @@ log = logging.getLogger(__name__)
 
 _TICKET_WAIT_S = 1.0
 _DRAIN_LOOK_S = 0.1
-_LEAVING_S = 3.0
-"""How long a stopping runner waits for its workers: the rest of its 5 s is for the stores."""
+_LEAVING_S = 3.0  # of a stopping runner's 5 s, for its workers: the rest is for the stores
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,9 @@ class Runner:
         try:
             self._look_everywhere()
             # A worker ends only when there was nothing for it to claim.
-            while self._busy() and time.monotonic() < until and not self._stopping.is_set():
+            while time.monotonic() < until and not self._stopping.is_set():
+                if not (self._workers or self._look_again_at):
+                    break
                 self._await_ticket(_DRAIN_LOOK_S)
             if self._archiver:
                 self._archiver.flush(until, self._stopping.is_set)
@@ -132,9 +134,6 @@ class Runner:
             self.stop()
             left = self._hand_over()
         return left
-
-    def _busy(self) -> bool:
-        return bool(self._workers) or self._look_again_at is not None
 
     def nudge(self) -> None:
         """Sweep and fill free slots now, beside `run()`."""
@@ -150,7 +149,7 @@ class Runner:
         held = self._leases.pairs()
         if held:
             log.info("handing over %d commands", len(held))
-            self._try(lambda: self._release(held))
+            self._try(lambda: self._leases.release(self._transaction))
         reach("handover.released")
         if self._archiver:
             self._archiver.stop()
@@ -160,10 +159,6 @@ class Runner:
         self._try(lambda: self._tickets.forget_consumer(self.name))
         self.handed_over.set()
         return left
-
-    def _release(self, held: list[tuple[str, int]]) -> None:
-        with self._transaction() as tx:
-            tx.queue.release(held)
 
     def _waiting(self) -> bool:
         try:
@@ -223,9 +218,8 @@ class Runner:
             self._archiver.let_go(held.claim.command.id)
 
     def _claim(self) -> Claim | None:
-        leases_first = self._leases_first.is_set()
-        claim, none_left = self._claiming.next(leases_first=leases_first)
-        if leases_first and none_left:
+        claim, none_left = self._claiming.next(leases_first=self._leases_first.is_set())
+        if none_left:
             self._leases_first.clear()
         return claim
 
@@ -282,7 +276,8 @@ class Runner:
                     self._renew()
                 for held in ours:  # so that a quiet command is looked at now
                     command = held.claim.command
-                    self._workspaces.of(command.project_id).wake(command.id)
+                    with suppress(WorkspaceUnavailable):  # gone: whoever waits for it will notice
+                        self._workspaces.of(command.project_id).wake(command.id)
             except Unavailable as exc:
                 log.warning("no doorbell: %s", exc)
                 self._stopping.wait(1.0)

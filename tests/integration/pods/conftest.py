@@ -1,12 +1,15 @@
 """A small cluster, and rdev's view of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from pod_house import PROJECT, House
 from pod_service import Cluster, cluster_in
+from rdev.adapters.postgres.database import Database
+from rdev.domain.workspaces import State
 
 
 @pytest.fixture
@@ -16,11 +19,16 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def another(cluster: Cluster) -> Iterator[Callable[[], Cluster]]:
-    """More processes' views of the same cluster."""
+def house(database: Database, redis_url: str, tmp_path: Path) -> Iterator[House]:
     with ExitStack() as stack:
+        yield House(database, redis_url, tmp_path, stack)
 
-        def make() -> Cluster:
-            return stack.enter_context(cluster.seen_by_another())
 
-        yield make
+@pytest.fixture
+def stopped(house: House) -> House:
+    """With a project whose workspace is stopped."""
+    house.projects.create(house.by, PROJECT)
+    house.cluster.await_state(PROJECT, State.RUNNING)
+    house.lifecycle().stop(house.by, PROJECT)
+    house.cluster.await_state(PROJECT, State.STOPPED)
+    return house

@@ -63,7 +63,7 @@ class View:
     def state(self, project_id: str) -> WorkspaceState:
         """Raises WorkspaceUnavailable where nothing was ever listed."""
         found, pods = self._of(project_id)
-        state, problem = _state(found, pods[0] if pods else None)
+        state, problem = state_of(found, pods[0] if pods else None)
         # In this order: once there is no trouble, the age is from after it.
         trouble, age_s = self.trouble, self.age_s
         return WorkspaceState(
@@ -169,7 +169,8 @@ def _rank(pod: Pod) -> tuple[bool, bool, bool]:
     return (not pod.running, pod.deleting, not pod.ours)
 
 
-def _state(found: Set | None, pod: Pod | None) -> tuple[State, Problem | None]:
+def state_of(found: Set | None, pod: Pod | None) -> tuple[State, Problem | None]:
+    """What a project's set and its pod make of it."""
     meant_to_run = found is None or found.replicas > 0
     if pod is None:
         if found is None:

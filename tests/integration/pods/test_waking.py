@@ -1,0 +1,248 @@
+"""Workspaces that stop when idle and are woken by commands."""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from live_stack import wait_for
+from pod_house import PROJECT, House
+from rdev.domain.commands import Kind, Priority, Status
+from rdev.domain.events import START
+from rdev.domain.workspaces import State
+from rdev.errors import Conflict
+from rdev.services.discovery import Discovery
+from rdev.services.exec import Wish
+from rdev.services.lifecycle import Lifecycle
+from small_cluster import PODS, SETS, foreign_pod
+
+
+def test_a_stopped_workspace_is_woken_by_the_next_command(stopped: House) -> None:
+    first = stopped.submit("echo hi")
+    (queued,) = stopped.streams.read(PROJECT, first.id, START)
+    assert b'"workspace":{"state":"stopped"' in queued.data
+    stopped.runner()
+    assert stopped.ended(first).status is Status.SUCCEEDED
+    assert not stopped.record().stopped
+    assert stopped.audited("project.stopped") == stopped.audited("project.started") == 1
+
+
+def test_many_commands_and_runners_wake_it_once(stopped: House) -> None:
+    commands = [stopped.submit() for _ in range(20)]
+    for _ in range(3):
+        stopped.runner(own_view=True)
+    assert {stopped.ended(command).status for command in commands} == {Status.SUCCEEDED}
+    assert stopped.audited("project.started") == 1
+
+
+def test_a_command_waits_in_the_queue_and_says_for_what(stopped: House) -> None:
+    stopped.cluster.there.by_itself = False
+    command = stopped.submit()
+    stopped.runner()
+    wait_for(lambda: stopped.get(command).waiting_for)
+    stopped.cluster.there.by_itself = True
+    stopped.cluster.await_state(PROJECT, State.RUNNING)
+    assert stopped.ended(command).status is Status.SUCCEEDED
+    assert stopped.get(command).waiting_for is None
+
+
+def test_one_that_does_not_come_up_ends_the_wait_with_its_reason(house: House) -> None:
+    house.projects.create(house.by, PROJECT)
+    house.cluster.await_state(PROJECT, State.RUNNING)
+    waiting = {"reason": "ErrImagePull", "message": "no such image"}
+    container = {"name": "workspace", "state": {"waiting": waiting}}
+    house.cluster.there.status("web-0", phase="Pending", containerStatuses=[container])
+    house.cluster.await_state(PROJECT, State.FAILING)
+    command = house.submit()
+    house.runner(workspace_s=0.5)
+    ended = house.ended(command)
+    assert (ended.status, ended.reason) == (Status.FAILED, "workspace_not_ready")
+    assert ended.started_at is None
+    assert ended.reason_message == (
+        "The workspace is failing: The image cannot be pulled: no such image"
+    )
+
+
+def test_a_waiting_command_can_be_cancelled(stopped: House) -> None:
+    stopped.cluster.there.by_itself = False
+    command = stopped.submit()
+    stopped.runner()
+    wait_for(lambda: stopped.get(command).waiting_for)
+    stopped.exec.cancel(stopped.by, PROJECT, command.id)
+    assert stopped.ended(command).status is Status.CANCELLED
+
+
+def test_a_workspace_with_an_unfinished_command_is_not_stopped(house: House) -> None:
+    house.projects.create(house.by, PROJECT)
+    house.submit()
+    with pytest.raises(Conflict, match="is queued"):
+        house.lifecycle().stop(house.by, PROJECT)
+
+
+def test_what_is_idle_for_long_enough_is_stopped_and_no_other(
+    house: House, database_url: str
+) -> None:
+    house.projects.create(house.by, PROJECT)
+    house.projects.create(house.by, "busy")
+    house.cluster.there.put(PODS, foreign_pod("theirs-0", "theirs"))
+    wait_for(lambda: len(house.cluster.workspaces.found()) == 1)
+    Discovery(
+        house.database.transaction, house.cluster.workspaces, now=lambda: datetime.now(UTC)
+    ).adopt()
+    house.exec.submit(house.by, "busy", Wish(Kind.SHELL, {"command": "true"}))
+    with psycopg.connect(database_url) as sql:
+        sql.execute("update projects set used_at = now() - interval '1 hour'")
+    house.lifecycle(idle_stop_s=7200).stop_idle()
+    assert not house.record().stopped
+    house.lifecycle(idle_stop_s=600).stop_idle()
+    assert house.record().stopped
+    house.cluster.await_state(PROJECT, State.STOPPED)
+    assert house.cluster.workspaces.state("busy").state is not State.STOPPED
+    assert house.cluster.workspaces.state("theirs").running
+    assert house.audited("project.stopped") == 1
+
+
+def test_a_command_that_ended_not_long_ago_counts_as_use(house: House, database_url: str) -> None:
+    house.projects.create(house.by, PROJECT)
+    house.runner()
+    house.ended(house.submit())
+    with psycopg.connect(database_url) as sql:
+        sql.execute("update projects set used_at = now() - interval '1 hour'")
+    house.lifecycle(idle_stop_s=600).stop_idle()
+    assert not house.record().stopped
+
+
+def test_an_idle_stop_never_wins_against_a_command(house: House, tmp_path: Path) -> None:
+    """Over and over at the same moment: a command that was claimed keeps its pod."""
+    house.projects.create(house.by, PROJECT)
+    house.cluster.await_state(PROJECT, State.RUNNING)
+    lifecycle = house.lifecycle(idle_stop_s=0.001)
+    over = threading.Event()
+
+    def stop_over_and_over() -> None:
+        while not over.wait(0.005):
+            lifecycle.stop_idle()
+
+    def watch_pods() -> None:
+        """A command that runs has a pod, at any time."""
+        while not over.wait(0.001):
+            with house.cluster.there.changed:
+                if (PODS, "web-0") not in house.cluster.there.objects and marks.exists():
+                    bare.append(True)
+
+    bare: list[bool] = []
+    marks = tmp_path / "mark"
+    threads = [threading.Thread(target=each) for each in (stop_over_and_over, watch_pods)]
+    house.runner()
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(15):
+            command = house.submit(f"echo > {marks}; sleep 0.05; rm {marks}")
+            assert house.ended(command).status is Status.SUCCEEDED
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert not bare
+    assert house.audited("project.stopped") >= 1
+
+
+def test_whoever_starts_a_command_waits_for_a_stop_that_was_decided_before(
+    house: House, database_url: str
+) -> None:
+    house.projects.create(house.by, PROJECT)
+    house.cluster.await_state(PROJECT, State.RUNNING)
+    command = house.submit()
+    started: list[Any] = []
+    lifecycle = house.lifecycle()
+    starter = threading.Thread(target=lambda: started.append(lifecycle.ready(command)))
+    with house.database.transaction() as tx:
+        tx.projects.lock(PROJECT)
+        starter.start()
+        with psycopg.connect(database_url, autocommit=True) as sql:
+            waits = "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
+            wait_for(lambda: started or sql.execute(waits).fetchone())
+        assert not started
+        tx.projects.set_stopped(PROJECT, stopped=True, settled=False)
+    starter.join()
+    assert not house.record().stopped
+    assert house.audited("project.started") == 1
+
+
+class Meanwhile:
+    """The workspaces, with something that happens between an idle stop's look and its lock."""
+
+    def __init__(self, house: House, act: Callable[[], object]) -> None:
+        self._workspaces = house.cluster.workspaces
+        self._act = act
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._workspaces, name)
+
+    def check_ours(self, project_id: str) -> None:
+        self._act()
+        self._workspaces.check_ours(project_id)
+
+
+def test_a_command_that_comes_while_an_idle_stop_makes_up_its_mind_wins(
+    house: House, database_url: str
+) -> None:
+    house.projects.create(house.by, PROJECT)
+    with psycopg.connect(database_url) as sql:
+        sql.execute("update projects set used_at = now() - interval '1 hour'")
+    workspaces: Any = Meanwhile(house, house.submit)
+    Lifecycle(house.database.transaction, workspaces, idle_stop_s=1).stop_idle()
+    assert not house.record().stopped
+    assert house.cluster.there.get(SETS, PROJECT)["spec"]["replicas"] == 1
+
+
+def test_a_stop_whose_process_died_is_seen_through_by_the_sweep(house: House) -> None:
+    house.projects.create(house.by, PROJECT)
+    house.cluster.await_state(PROJECT, State.RUNNING)
+    with house.database.transaction() as tx:
+        tx.projects.set_stopped(PROJECT, stopped=True, settled=False)
+    house.lifecycle().settle()
+    house.cluster.await_state(PROJECT, State.STOPPED)
+    assert house.record().settled
+
+
+def test_a_start_makes_a_stop_of_unknown_outcome_void(house: House) -> None:
+    house.projects.create(house.by, PROJECT)
+    house.cluster.await_state(PROJECT, State.RUNNING)
+    before = house.cluster.there.get(SETS, PROJECT)["metadata"]["resourceVersion"]
+    with house.database.transaction() as tx:
+        tx.projects.set_stopped(PROJECT, stopped=True, settled=False)
+    house.lifecycle().start(house.by, PROJECT)
+    path = f"/apis/apps/v1/namespaces/projects/statefulsets/{PROJECT}/scale"
+    late = {"metadata": {"resourceVersion": before}, "spec": {"replicas": 0}}
+    with pytest.raises(Exception, match="Conflict"):
+        house.cluster.api.patch(path, late)
+
+
+def test_a_new_workspace_is_filled_before_other_commands_run_in_it(
+    house: House, tmp_path: Path
+) -> None:
+    seen = house.projects.create(house.by, PROJECT, git_url="https://127.0.0.1:1/none.git")
+    assert seen.setup is not None
+    assert seen.setup.spec["args"] == [
+        "clone",
+        "--quiet",
+        "--",
+        "https://127.0.0.1:1/none.git",
+        ".",
+    ]
+    assert seen.setup.priority is Priority.HIGH
+    after = house.submit("ls")
+    with house.database.transaction() as tx:  # as if other runners were at it
+        claim = tx.queue.claim(Priority.HIGH, runner="slow", lease_s=1, max_concurrent=5)
+    assert claim.command.id == seen.setup.id
+    house.runner()
+    wait_for(lambda: "filled" in (house.get(after).waiting_for or ""))
+    assert house.ended(seen.setup).status is Status.FAILED
+    assert house.ended(after).status is Status.SUCCEEDED
+    assert house.projects.get(house.by, PROJECT).setup.reason == "exit_code"
