@@ -11,7 +11,7 @@ from pathlib import Path
 from rdev import wiring
 from rdev.config import settings
 from rdev.domain.callers import rdev_itself
-from rdev.errors import Conflict
+from rdev.errors import Conflict, WorkspaceUnavailable
 
 DEMO = "demo"
 _README = "# demo\n\nA project to try rdev on. Everything here may be thrown away.\n"
@@ -60,6 +60,10 @@ def _make_demo() -> list[str]:
     try:
         wiring.projects().create(_BY_RDEV_UP, DEMO)
     except Conflict:
+        return []
+    except WorkspaceUnavailable as exc:
+        return [f"There is no project `demo`: {exc.message}", ""]
+    if settings().workspaces != "local":
         return []
     folder = settings().workspaces_dir / DEMO
     if not (folder / "README.md").exists():
