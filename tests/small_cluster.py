@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 NAMESPACE = "projects"
-PODS, SETS, MAPS = "pods", "statefulsets", "configmaps"
+PODS, SETS, MAPS, EVENTS = "pods", "statefulsets", "configmaps", "events"
 
 
 class SmallCluster:

@@ -11,6 +11,8 @@ from rdev.domain.workspaces import State
 from rdev.errors import Conflict
 from small_cluster import PODS, foreign_pod
 
+WATCHED = {("watch", "pods"), ("watch", "statefulsets"), ("watch", "events")}
+
 
 def allowed(role: str) -> set[tuple[str, str]]:
     documents = yaml.safe_load_all(
@@ -39,12 +41,12 @@ def test_each_role_has_the_verbs_that_its_function_uses_and_no_other(house: Hous
     house.cluster.await_state(PROJECT, State.RUNNING)
     house.lifecycle().stop(house.by, PROJECT)
     house.cluster.await_state(PROJECT, State.STOPPED)
-    wait_for(lambda: {("watch", "pods"), ("watch", "statefulsets")} <= set(used))
+    wait_for(lambda: set(used) >= WATCHED)
     assert set(used) | {("delete", "statefulsets")} == allowed("rdev-functions-projects")
     used.clear()
     house.runner(own_view=True)
     house.ended(house.submit())
-    wait_for(lambda: {("watch", "pods"), ("watch", "statefulsets")} <= set(used))
+    wait_for(lambda: set(used) >= WATCHED)
     into_pods = {("get", "pods/exec"), ("create", "pods/exec")}
     assert set(used) | into_pods == allowed("rdev-functions-runner")
     used.clear()

@@ -6,7 +6,7 @@ from live_stack import wait_for
 from pod_service import Cluster
 from rdev.domain.workspaces import Found, State
 from rdev.errors import WorkspaceUnavailable
-from small_cluster import PODS, foreign_pod, running
+from small_cluster import EVENTS, NAMESPACE, PODS, foreign_pod, running
 
 
 def test_pods_that_others_labelled_are_found_and_their_changes_seen(cluster: Cluster) -> None:
@@ -106,6 +106,25 @@ def test_a_pod_that_went_is_remembered_with_its_reason(cluster: Cluster) -> None
     end = cluster.view.end_of(pod["metadata"]["uid"])
     assert end is not None
     assert end.reason == "evicted"
+
+
+def test_a_pod_that_the_cluster_will_not_have_tells_why(cluster: Cluster) -> None:
+    cluster.there.by_itself = False
+    cluster.workspaces.create("web", git_url=None)
+    assert cluster.workspaces.state("web").state is State.STARTING
+    about = {"kind": "StatefulSet", "name": "web", "namespace": NAMESPACE}
+    event = {
+        "metadata": {"name": "web.1"},
+        "involvedObject": about,
+        "reason": "FailedCreate",
+        "message": "exceeded quota: pods=10",
+    }
+    cluster.there.put(EVENTS, event)
+    state = cluster.await_state("web", State.FAILING)
+    assert state.reason == "refused"
+    assert state.message == "The cluster refuses its pod: exceeded quota: pods=10"
+    cluster.there.by_itself = True
+    assert cluster.await_state("web", State.RUNNING).message is None
 
 
 def test_of_several_pods_the_one_that_runs_and_stays_is_taken(cluster: Cluster) -> None:

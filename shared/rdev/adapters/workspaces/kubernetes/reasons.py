@@ -106,6 +106,11 @@ def _ended(container: Mapping[str, Any], which: str, otherwise: tuple[str, str])
     return _told(*otherwise, more)
 
 
+def refused(message: str) -> Problem:
+    """Of what the cluster says when it will not have a pod at all."""
+    return _told("refused", "The cluster refuses its pod", message)
+
+
 def _told(reason: str, message: str, more: object) -> Problem:
     said = " ".join(str(more).split())[:500] if more else ""
     return Problem(reason, f"{message}: {said}" if said else f"{message}.")

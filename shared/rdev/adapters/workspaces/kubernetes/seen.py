@@ -45,6 +45,16 @@ class Set:
     deleting: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The cluster would not have a set's pod: its quota, Pod Security, a webhook."""
+
+    namespace: str
+    set_name: str
+    at: str
+    message: str
+
+
 def pod_of(raw: Mapping[str, Any]) -> Pod | None:
     """None where it carries no label (any more)."""
     meta, status = raw["metadata"], raw.get("status") or {}
@@ -90,6 +100,17 @@ def set_of(raw: Mapping[str, Any]) -> Set | None:
         replicas=int(spec.get("replicas", 1)),
         settled=int(status.get("observedGeneration") or 0) >= int(meta.get("generation") or 0),
         deleting=bool(meta.get("deletionTimestamp")),
+    )
+
+
+def refusal_of(raw: Mapping[str, Any]) -> Refusal | None:
+    """Of an event about a StatefulSet."""
+    about = raw.get("involvedObject") or {}
+    return Refusal(
+        namespace=str(about.get("namespace") or ""),
+        set_name=str(about.get("name") or ""),
+        at=str(raw.get("lastTimestamp") or raw.get("eventTime") or ""),
+        message=str(raw.get("message") or ""),
     )
 
 

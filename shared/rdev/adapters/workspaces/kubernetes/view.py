@@ -10,8 +10,8 @@ from typing import Any
 
 from rdev.adapters.workspaces.kubernetes import names
 from rdev.adapters.workspaces.kubernetes.api import Api
-from rdev.adapters.workspaces.kubernetes.reasons import Problem
-from rdev.adapters.workspaces.kubernetes.seen import Pod, Set, pod_of, set_of
+from rdev.adapters.workspaces.kubernetes.reasons import Problem, refused
+from rdev.adapters.workspaces.kubernetes.seen import Pod, Set, pod_of, refusal_of, set_of
 from rdev.adapters.workspaces.kubernetes.watched import Watched
 from rdev.domain.workspaces import State, WorkspaceState
 from rdev.errors import WorkspaceUnavailable
@@ -19,6 +19,10 @@ from rdev.errors import WorkspaceUnavailable
 _STALE_S = 90.0
 """The API says something at least every 75 s where the connection is good."""
 _REMEMBERED = 2000
+_LABELLED = {"labelSelector": names.PROJECT}
+_REFUSED = {
+    "fieldSelector": "involvedObject.kind=StatefulSet,type=Warning,reason=FailedCreate",
+}
 _DELETED = Problem("deleted", "Its pod was deleted.")
 
 
@@ -34,11 +38,15 @@ class View:
         self._by_project: dict[str, tuple[Set | None, list[Pod]]] = {}
         self._outdated = True
         self._pods = [
-            Watched(api, names.pods_path(each), names.PROJECT, pod_of, self._pod_changed)
+            Watched(api, names.pods_path(each), _LABELLED, pod_of, self._pod_changed)
             for each in self.namespaces
         ]
         self._sets = [
-            Watched(api, names.sets_path(each), names.PROJECT, set_of, self._set_changed)
+            Watched(api, names.sets_path(each), _LABELLED, set_of, self._changed_otherwise)
+            for each in self.namespaces
+        ]
+        self._refusals = [
+            Watched(api, names.events_path(each), _REFUSED, refusal_of, self._changed_otherwise)
             for each in self.namespaces
         ]
 
@@ -64,6 +72,9 @@ class View:
         """Raises WorkspaceUnavailable where nothing was ever listed."""
         found, pods = self._of(project_id)
         state, problem = state_of(found, pods[0] if pods else None)
+        if state is State.STARTING and not pods and found is not None:
+            problem = self._refusal(found)
+            state = State.FAILING if problem else state
         # In this order: once there is no trouble, the age is from after it.
         trouble, age_s = self.trouble, self.age_s
         return WorkspaceState(
@@ -73,6 +84,16 @@ class View:
             observed_at=datetime.now(UTC) - timedelta(seconds=age_s),
             stale=age_s > _STALE_S or trouble is not None,
         )
+
+    def _refusal(self, found: Set) -> Problem | None:
+        """Why the cluster would not have its pod, the last time it was asked to."""
+        told = [
+            each
+            for watched in self._refusals
+            for each in watched.all()
+            if (each.namespace, each.set_name) == (found.namespace, found.name)
+        ]
+        return refused(max(told, key=lambda each: each.at).message) if told else None
 
     def wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Until a change makes it true, or the time is over."""
@@ -104,11 +125,12 @@ class View:
         return next((each.trouble for each in self._all if each.trouble), None)
 
     def close(self) -> None:
-        for each in self._all:
+        for each in (*self._all, *self._refusals):
             each.close()
 
     @property
     def _all(self) -> Sequence[Watched[Any]]:
+        """What has to be known. Refusals only tell more of it."""
         return (*self._pods, *self._sets)
 
     def _of(self, project_id: str) -> tuple[Set | None, list[Pod]]:
@@ -138,7 +160,7 @@ class View:
         return made
 
     def _await_lists(self) -> None:
-        for each in self._all:
+        for each in (*self._all, *self._refusals):
             each.begin()
         until = time.monotonic() + self._first_list_s
         for each in self._all:
@@ -155,7 +177,7 @@ class View:
             self._outdated = True
             self._changed.notify_all()
 
-    def _set_changed(self, _gone: Set | None) -> None:
+    def _changed_otherwise(self, _gone: object) -> None:
         with self._changed:
             self._outdated = True
             self._changed.notify_all()

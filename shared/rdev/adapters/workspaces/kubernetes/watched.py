@@ -1,4 +1,4 @@
-"""All objects of one kind that carry the label, kept as they are by list and watch.
+"""All objects of one kind that match a selector, kept as they are by list and watch.
 
 One thread, begun at the first need. It lists, then watches from there; a watch that ends goes on
 where it was (bookmarks keep that place recent); where the API no longer has that place (410) it
@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rdev.adapters.workspaces.kubernetes.api import Api, ApiRefused
@@ -37,14 +37,15 @@ class _Expired(Exception):
 
 
 class Watched(Generic[T]):
-    """`parse` makes of an object what is kept of it, under its uid. `on_change` is called after
-    every change, with what is gone if something is; it must not block."""
+    """`selector` says which objects. `parse` makes of one what is kept of it, under its uid.
+    `on_change` is called after every change, with what is gone if something is; it must not
+    block."""
 
     def __init__(
         self,
         api: Api,
         path: str,
-        selector: str,
+        selector: Mapping[str, str],
         parse: Callable[[dict[str, Any]], T | None],
         on_change: Callable[[T | None], None],
     ) -> None:
@@ -141,9 +142,7 @@ class Watched(Generic[T]):
         while True:
             more = {"continue": page} if page else {}
             try:
-                answer = self._api.get(
-                    self._path, labelSelector=self._selector, limit=_PAGE, **more
-                )
+                answer = self._api.get(self._path, **self._selector, limit=_PAGE, **more)
             except ApiRefused as exc:
                 if exc.status == _GONE and page:
                     raise _Expired from exc
@@ -169,7 +168,7 @@ class Watched(Generic[T]):
     def _watch(self, version: str) -> str:
         """Take in changes until the API ends the watch. Where to go on."""
         query = {
-            "labelSelector": self._selector,
+            **self._selector,
             "watch": "1",
             "allowWatchBookmarks": "true",
             "resourceVersion": version,
