@@ -74,7 +74,7 @@ class House:
             renew_s=LEASE_S / 4,
             sweep_s=0.3,
             max_concurrent=5,
-            following=Rules(kill_grace_s=0.5, workspace_s=workspace_s),
+            following=Rules(kill_grace_s=0.5, workspace_s=workspace_s, gone_s=0.5),
         )
         lifecycle = self.lifecycle(cluster)
         places = (self.database.transaction, self.tickets, self.streams, cluster.workspaces)

@@ -77,6 +77,10 @@ class Workspace(Protocol):
     def survivors(self, command_id: str) -> int:
         """How many processes of the command are alive."""
 
+    def loss(self, command_id: str) -> str | None:
+        """Of a command that is DEAD: what is known of why its processes are gone, in a
+        sentence."""
+
     def forestall(self, command_id: str) -> bool:
         """Plant the start token, so that the command can never start. False: it has started."""
 

@@ -66,7 +66,7 @@ class Attempt:
     def _follow(self, held: Held) -> Ending | None:
         """The command's end, or None where it went back into the queue."""
         seeing: Following | Awaiting | None = None
-        pauses, errors, missing = Pauses(self._stopping), Errors(), Missing()
+        pauses, errors, missing = Pauses(self._stopping), Errors(), Missing(self._rules.gone_s)
         unreachable = 0
         asked = False  # whether its workspace may have been asked to start it
         while True:
@@ -205,10 +205,13 @@ class Attempt:
     def _lost(self, held: Held, missing: Missing) -> Ending | None:
         """The end of a command whose workspace somebody took away, and did not bring back."""
         command = held.claim.command
-        why = self._lifecycle.gone(command.project_id)
+        try:
+            why = self._lifecycle.gone(command.project_id)
+            tail = self._streams.tail(command.project_id, command.id)
+        except (Unavailable, WorkspaceUnavailable):
+            return None
         if not missing.for_long(missing=why is not None):
             return None
-        tail = self._streams.tail(command.project_id, command.id)
         ran = command.started_at is not None
         end = Ending(Status.LOST, reason="workspace_lost", reason_message=why, ran=ran)
         return replace(end, output=tail.position)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rdev.domain.argv import argv_of, stdin_of
-from rdev.domain.commands import Claim, Ending, Launch, Status, Stopping
+from rdev.domain.commands import Claim, Ending, Launch, Status, Stopping, one_line
 from rdev.errors import CommandRefused
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Liveness, Workspace
@@ -32,6 +32,8 @@ class Rules:
     """How long at most between two looks at a command that is quiet."""
     workspace_s: float = 600.0
     """How long a command waits in the queue for its workspace to come up."""
+    gone_s: float = 15.0
+    """After how long a workspace that is not there is gone, with the commands in it."""
 
 
 class Following:
@@ -222,6 +224,7 @@ class Following:
         elif ended is not None and liveness is Liveness.ENDED:
             status = Status.SUCCEEDED if ended.exit_code == 0 else Status.FAILED
             reason = None if ended.exit_code == 0 else "exit_code"
+        why = self._workspace.loss(command_id) if status is Status.LOST else None
         usage = self._workspace.usage(command_id)
         if reason == "exit_code" and usage.get("oom_kills"):
             reason = "oom_killed"
@@ -230,6 +233,7 @@ class Following:
             exit_code=ended.exit_code if ended else None,
             signal=self._stops.signal,
             reason=reason,
+            reason_message=one_line(why) if why else None,
             output=self._output.position,
             stdout_sha256=self._output.sha256("stdout"),
             stderr_sha256=self._output.sha256("stderr"),

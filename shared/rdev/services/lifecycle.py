@@ -14,7 +14,7 @@ from rdev.domain.callers import Caller
 from rdev.domain.commands import Command
 from rdev.domain.projects import Project
 from rdev.domain.workspaces import State, WorkspaceState
-from rdev.errors import Conflict, Hidden, NotFound, WorkspaceNotReady
+from rdev.errors import Conflict, Hidden, NotFound, WorkspaceNotReady, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import Transaction, Transactions, Workspaces
 from rdev.services import facts
@@ -79,10 +79,19 @@ class Lifecycle:
 
     def ready(self, command: Command) -> Project | None:
         """The command's project, with its workspace running, and not to be stopped before the
-        command has ended. Raises WorkspaceNotReady while it is on its way."""
+        command has ended. Raises WorkspaceNotReady while it is on its way, and while nobody can
+        say: a command waits for both."""
         if not self._workspaces.stoppable:
             with self._transaction() as tx:
                 return tx.projects.get(command.project_id)
+        try:
+            return self._woken(command)
+        except WorkspaceNotReady:
+            raise
+        except WorkspaceUnavailable as exc:
+            raise WorkspaceNotReady(exc.message) from exc
+
+    def _woken(self, command: Command) -> Project | None:
         with self._transaction() as tx:
             # From here on an idle stop sees that the command is running; one before is seen here.
             project = tx.projects.lock(command.project_id, shared=True)

@@ -6,7 +6,6 @@ import time
 MOST_FAILURES = 5
 _FORGET_S = 60.0
 """After how long without another error of ours the ones before it no longer count."""
-_GONE_S = 15.0
 _LONGEST_PAUSE_S = 2.0
 _CALM_S = 10.0
 
@@ -42,10 +41,11 @@ class Errors:
 
 
 class Missing:
-    """Whether something has been missing, each time it was looked for, for long enough to be
-    gone: what is being replaced is missing for a moment."""
+    """Whether something has been missing, each time it was looked for, for more than `gone_s`
+    and so is gone: what is being replaced is missing for a moment."""
 
-    def __init__(self) -> None:
+    def __init__(self, gone_s: float) -> None:
+        self._gone_s = gone_s
         self._since: float | None = None
 
     def for_long(self, *, missing: bool) -> bool:
@@ -54,4 +54,4 @@ class Missing:
             return False
         now = time.monotonic()
         self._since = self._since or now
-        return now - self._since > _GONE_S
+        return now - self._since > self._gone_s

@@ -51,9 +51,10 @@ class Projects:
         message = f"Project not found: {project_id}"
         if not by.key.sees(project_id):
             raise Hidden(message)
-        self._discover()
-        with self._transaction(reading=True) as tx:
-            project = tx.projects.get(project_id)
+        project = self._recorded(project_id)
+        if project is None:
+            self._discover()
+            project = self._recorded(project_id)
         if project is None:
             raise NotFound(message)
         return self._seen([project])[0]
@@ -126,6 +127,10 @@ class Projects:
             tx.projects.delete(project_id)
             facts.project_deleted(tx, by, project_id)
         self._workspaces.delete(project_id)
+
+    def _recorded(self, project_id: str) -> Project | None:
+        with self._transaction(reading=True) as tx:
+            return tx.projects.get(project_id)
 
     def _discover(self) -> None:
         try:

@@ -67,6 +67,34 @@ def test_one_that_does_not_come_up_ends_the_wait_with_its_reason(house: House) -
     )
 
 
+def test_a_command_waits_for_an_api_that_is_away(house: House) -> None:
+    house.projects.create(house.by, PROJECT)
+    house.cluster.await_state(PROJECT, State.RUNNING)
+    house.cluster.there.away = True
+    wait_for(lambda: house.cluster.workspaces.state(PROJECT).stale)
+    command = house.submit()
+    house.runner()
+    wait_for(lambda: "does not answer" in (house.get(command).waiting_for or ""))
+    house.cluster.there.away = False
+    assert house.ended(command).status is Status.SUCCEEDED
+
+
+def test_what_ran_in_a_workspace_that_is_gone_is_lost(house: House) -> None:
+    house.projects.create(house.by, PROJECT)
+    house.cluster.await_state(PROJECT, State.RUNNING)
+    command = house.submit()
+    with house.database.transaction() as tx:  # by a runner that died then
+        claim = tx.queue.claim(Priority.NORMAL, runner="dead", lease_s=0.1, max_concurrent=5)
+        assert claim is not None
+        assert tx.queue.started(command.id, claim.command.epoch)
+    house.cluster.workspaces.delete(PROJECT)
+    house.cluster.await_state(PROJECT, State.MISSING)
+    house.runner()
+    ended = house.ended(command)
+    assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
+    assert ended.reason_message == "No pod carries this project's label."
+
+
 def test_a_waiting_command_can_be_cancelled(stopped: House) -> None:
     stopped.cluster.there.by_itself = False
     command = stopped.submit()

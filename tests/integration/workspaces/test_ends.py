@@ -130,3 +130,4 @@ def test_after_a_reboot_what_was_on_the_disk_counts_and_the_rest_is_dead(place):
     assert place.workspace.liveness("cmd-1") is Liveness.ENDED
     (place.commands / "cmd-1/synced").unlink()
     assert place.workspace.liveness("cmd-1") is Liveness.DEAD
+    assert place.workspace.loss("cmd-1") == "The machine was started anew."

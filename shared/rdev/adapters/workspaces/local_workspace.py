@@ -148,6 +148,15 @@ class LocalWorkspace:
             token = files.token()
             return 0 if token is None else len(self._alive(files, token))
 
+    def loss(self, command_id: str) -> str | None:
+        with asking(f"cannot see {command_id}"):
+            token = self._files(command_id).token()
+        if token is None or not token.takers:
+            return None
+        if all(taker.boot != self._means.boot for taker in token.takers):
+            return "The machine was started anew."
+        return None
+
     def forestall(self, command_id: str) -> bool:
         files = self._files(command_id)
         with asking(f"cannot cancel {command_id}"):

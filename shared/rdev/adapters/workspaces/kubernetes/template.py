@@ -47,7 +47,7 @@ class Template(_Part):
     resources: Resources = Resources()
     volume: Volume = Volume()
     env_from_secrets: Annotated[list[ObjectName], Field(max_length=32)] = []
-    """Secrets of the namespace whose entries every command finds in its environment."""
+    """Secrets of the namespace, as the container's environment."""
     image_pull_secrets: Annotated[list[ObjectName], Field(max_length=8)] = []
     node_selector: dict[str, str] = {}
     tolerations: Annotated[list[Toleration], Field(max_length=32)] = []
