@@ -129,6 +129,7 @@ class Command:
     signal: str | None = None
     reason: str | None = None
     reason_message: str | None = None
+    waiting_for: str | None = None
     queued_at: str | None = None
     started_at: str | None = None
     finished_at: str | None = None
@@ -156,6 +157,7 @@ class Command:
             signal=raw.get("signal"),
             reason=raw.get("reason"),
             reason_message=raw.get("reason_message"),
+            waiting_for=raw.get("waiting_for"),
             queued_at=raw.get("queued_at"),
             started_at=raw.get("started_at"),
             finished_at=raw.get("finished_at"),
