@@ -2,6 +2,7 @@
 # All it needs beforehand is Python 3.11 or later with venv; everything else goes into .venv.
 
 PORT ?= 8080
+WORKERS ?= 4
 UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,8 +31,10 @@ help: ## show this
 run: $(VENV)/.run ## start everything on 127.0.0.1:8080 (PORT=… for another); Ctrl-C ends it
 	@exec $(BIN)/rdev up --port $(PORT)
 
-test: $(VENV)/.dev ## run every test
-	@exec $(BIN)/python -m pytest
+# The tests wait more than they compute, so there are more of them at once than cores. Each worker
+# has stores and a stack of its own.
+test: $(VENV)/.dev ## run every test (WORKERS=4 at once)
+	@exec $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 chaos: $(VENV)/.dev ## kill everything at random under load, then compare (COMMANDS=… FAULTS=… SEED=…)
 	@cd tests && exec ../$(BIN)/python -m chaos --commands $(or $(COMMANDS),500) --faults $(or $(FAULTS),200) $(if $(SEED),--seed $(SEED)) $(CHAOS)

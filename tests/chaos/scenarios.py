@@ -16,7 +16,7 @@ from chaos.cluster import RUNNERS, Cluster, cluster
 from chaos.load import Work
 from chaos.run import prepare
 
-_ENOUGH_S = 60.0
+_ENOUGH_S = 120.0
 
 
 class Scene:

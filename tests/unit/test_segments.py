@@ -1,7 +1,7 @@
 """Segments: what goes in comes out exactly, or not at all; any set of them can be read on in."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rdev.domain.commands import Position
@@ -74,6 +74,7 @@ def test_nulls_do_not_bloat():
     assert len(encode(*PLACE, segment([(STDOUT, b"\x00" * 10_000)]))) < 15_000
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 @given(st.data())
 def test_whatever_is_damaged_is_refused(data):
     made = segment([(STDOUT, b"hello"), (STDERR, b"\xff\x00oh")], queued=True, finished=True)
@@ -105,6 +106,7 @@ def test_names_sort_as_their_bytes_lie():
     assert SegmentName.parse(str(names[0]) + "#12ab") is None
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 @given(st.data())
 def test_reading_on_from_segment_to_segment_meets_every_byte(data):
     """Given several archivers that each cut one stream as they liked, from where they found it;
