@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdev.domain.key_secrets import new_secret
-from rdev.domain.redaction import MASK, redact
+from rdev.domain.redaction import MASK, redact, redact_value
 
 SECRET = "Zq8xR3vN1kLw7tYb5mCd2fGh"
 PEM = f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY-----"
@@ -101,3 +101,40 @@ def test_its_time_grows_with_the_text_and_no_faster(piece: str) -> None:
 
     # Four times the text: about four times the time. Sixteen would be quadratic; the rest is noise.
     assert seconds(400_000) < 10 * max(seconds(100_000), 0.02)
+
+
+class Told:
+    def __repr__(self) -> str:
+        return f"<connection password={SECRET}>"
+
+
+HIDDEN = [
+    {"request": {"headers": [("Authorization", f"Bearer {SECRET}")]}},
+    {"env": {"PASSWORD": SECRET}},
+    {"deep": [[[[[[[[[[f"token={SECRET}"]]]]]]]]]]},
+    [{"args": ["git", "clone", f"https://me:{SECRET}@example.com/x"]}],
+    f"Authorization: Bearer {SECRET}".encode(),
+    (b"\xff token=" + SECRET.encode(), 1),
+    {f"token={SECRET}"},
+    {f"token={SECRET}": 1},
+    RuntimeError(f"refused: password={SECRET}"),
+    ExceptionGroup("two", [ValueError(f"password={SECRET}"), KeyError("x")]),
+    Told(),
+    {"client_secret": Told()},
+]
+
+
+@pytest.mark.parametrize("value", HIDDEN, ids=lambda value: type(value).__name__)
+def test_a_secret_is_masked_wherever_it_is_nested(value: object) -> None:
+    assert SECRET not in repr(redact_value(value))
+
+
+def test_what_contains_itself_ends() -> None:
+    ring: dict[str, object] = {"token": SECRET, "text": f"password={SECRET}"}
+    ring["ring"] = [ring]
+    assert SECRET not in repr(redact_value(ring))
+
+
+def test_what_is_no_secret_stays_as_it_is() -> None:
+    value = {"exit_code": 1, "ok": True, "none": None, "share": 0.5, "args": ["ls", {"n": "x"}]}
+    assert redact_value(value) == value

@@ -6,6 +6,8 @@ so that no text, of whatever length, makes it slow.
 """
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 MASK = "[redacted]"
 
@@ -65,3 +67,28 @@ def redact(text: str) -> str:
     for pattern in _NAMED:
         text = pattern.sub(rf"\g<1>{MASK}", text)
     return _SHAPES.sub(MASK, text)
+
+
+_DEPTH = 8
+_TELLING = re.compile(rf"(?:{_NAMES}|authorization|cookie)s?\Z", re.IGNORECASE)
+
+
+def redact_value(value: Any, *, name: str = "", depth: int = _DEPTH) -> Any:
+    """The same value with what looks like a secret masked, however deep: text, bytes, members of
+    mappings and sequences, and whatever else there is as its `repr`. What stands under a name such
+    as `password` is masked whole."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if _TELLING.search(name):
+        return MASK
+    if isinstance(value, (bytes, bytearray)):
+        value = value.decode("utf-8", "backslashreplace")
+    if depth and isinstance(value, Mapping):
+        return {
+            redact(str(key)): redact_value(inner, name=str(key), depth=depth - 1)
+            for key, inner in value.items()
+        }
+    if depth and isinstance(value, (list, tuple, set, frozenset)):
+        return [redact_value(inner, depth=depth - 1) for inner in value]
+    # By `repr`: exceptions, and what is nested too deep, or in itself.
+    return redact(value if isinstance(value, str) else repr(value))

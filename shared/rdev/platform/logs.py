@@ -8,17 +8,14 @@ from typing import Any
 import structlog
 
 from rdev.config import settings
-from rdev.domain.redaction import redact
+from rdev.domain.redaction import redact_value
 
 
 def _redact(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """No secret in any line, whoever wrote it, tracebacks included."""
-    for name, value in event.items():
-        if isinstance(value, str):
-            event[name] = redact(value)
-    return event
+    """No secret in any line, whoever wrote it: tracebacks and what is nested included."""
+    return {name: redact_value(value, name=name) for name, value in event.items()}
 
 
 def configure() -> None:
