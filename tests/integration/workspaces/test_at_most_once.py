@@ -196,3 +196,24 @@ def test_a_token_that_does_not_say_yet_whose_it_is_starts_nothing_in_the_record(
     assert one_place.workspace.liveness("cmd-2") is Liveness.RUNNING
     token.unlink()
     shutil.rmtree(one_place.commands / "cmd-2")
+
+
+def test_a_token_that_is_given_back_while_it_is_looked_at_ends_nothing(one_place):
+    """Between reading it and looking for its takers, the leader may give it back and end."""
+    one_place.run(one_place.launch("true"))
+    boot = (one_place.commands / ".tokens/cmd-1").read_text().strip().rpartition(":")[2]
+    directory = one_place.commands / "cmd-2"
+    directory.mkdir()
+    (directory / f"by:999999999:1:999999999:1:{boot}").touch()
+    token = one_place.commands / ".tokens/cmd-2"
+    os.mkfifo(token)
+
+    def give_back() -> None:
+        with token.open("wb"):  # whoever reads it now reads nothing, and learns that only below
+            token.unlink()
+
+    with ThreadPoolExecutor(1) as pool:
+        given_back = pool.submit(give_back)
+        assert one_place.workspace.liveness("cmd-2") is Liveness.PREPARED
+        given_back.result()
+    shutil.rmtree(directory)

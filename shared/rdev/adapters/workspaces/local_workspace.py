@@ -200,9 +200,12 @@ class LocalWorkspace:
 
     def _abandoned(self, files: CommandFiles, token: StartToken) -> Liveness:
         """Nobody is left to end it properly, so this does. Looked at anew: the supervisor may
-        have ended between two looks because all was done."""
+        have ended between two looks because all was done, or because its leader gave the token
+        back (a full disk); then nothing has begun."""
         if files.has("done"):
             return Liveness.ENDED
+        if not token.signed and files.token() != token:
+            return self.liveness(files.command_id)
         self._kill(files, token)
         _end_feeder(files)
         if not files.ended():
