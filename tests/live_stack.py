@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 
 from http_client import Http
+from otlp_collector import Collector
 from rdev.platform.processes import Recorded, read_record
 
 ENOUGH_S = 60.0
@@ -30,7 +31,14 @@ GENEROUS = {"rate_limit": 100_000, "max_concurrent": 1000}
 class Stack:
     """What runs, where, and with which key."""
 
-    def __init__(self, home: Path, port: int, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(
+        self,
+        home: Path,
+        port: int,
+        process: "subprocess.Popen[bytes]",
+        collector: Collector | None = None,
+    ) -> None:
+        self.collector = collector
         self.home = home
         self.port = port
         self.process = process
@@ -114,8 +122,9 @@ def kill_commands_of(home: Path) -> None:
 
 
 @contextmanager
-def running_stack(**settings: object) -> Iterator[Stack]:
-    """`rdev up` in a new folder; `settings` as in rdev.config, each in its environment."""
+def running_stack(collector: Collector | None = None, **settings: object) -> Iterator[Stack]:
+    """`rdev up` in a new folder; `settings` as in rdev.config, each in its environment. Traces go
+    to the collector, where there is one."""
     folder = Path(tempfile.mkdtemp(prefix="rdev-e2e-", dir="/tmp"))
     home, log = folder / "home", folder / "up.log"
     port = free_port()
@@ -123,7 +132,7 @@ def running_stack(**settings: object) -> Iterator[Stack]:
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", "rdev.cli.main", "up", "--port", str(port)],
-                env=_environment(home, folder, settings),
+                env=_environment(home, folder, settings) | _traced(collector),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -132,7 +141,7 @@ def running_stack(**settings: object) -> Iterator[Stack]:
             )
         try:
             _await_ready(process, log)
-            yield Stack(home, port, process)
+            yield Stack(home, port, process, collector)
         finally:
             _end(process, home)
     finally:
@@ -153,6 +162,12 @@ def _environment(home: Path, folder: Path, settings: dict[str, object]) -> dict[
     patient = {"RDEV_DEFAULT_RATE_LIMIT": "100000", "RDEV_FREE_FAILURES": "100000"}
     own = {"HOME": str(folder), "RDEV_HOME": str(home), **patient}
     return kept | own | {f"RDEV_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+def _traced(collector: Collector | None) -> dict[str, str]:
+    if collector is None:
+        return {}
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
 
 
 def _await_ready(process: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -1,4 +1,4 @@
-"""Looks for the secrets of a test run where none may be: logs, audit rows, metrics, process lists.
+"""Looks for the secrets of a test run where none may be: logs, audit rows, metrics, spans, argv.
 
 Collected are all that a client in the tests was given (API keys, webhook secrets, tickets), the
 stack's own (admin key, pepper), and the values of `env` and `stdin` that have `secret` in them: so
@@ -32,6 +32,9 @@ def watched(stack: Stack) -> Iterator[None]:
     secrets = {secret for secret in SECRETS | _own(stack) if len(secret) >= _SHORTEST}
     places: dict[str, bytes] = {str(path): path.read_bytes() for path in _logs(stack)}
     places |= {"the process list": b"\n".join(seen), "/metrics": stack.admin.get("/metrics").body}
+    if stack.collector is not None:
+        places["spans"] = stack.collector.everything()
+        assert places["spans"], "no span came: the collector is broken"
     audit = stack.admin.get("/audit", accept="application/x-ndjson")
     if audit.status != 404:
         assert audit.status == 200, audit.body

@@ -7,6 +7,7 @@ import pytest
 
 from http_client import Http
 from live_stack import Stack, running_stack
+from otlp_collector import collecting
 from secrets_watch import watched
 
 _numbers = count(1)
@@ -16,8 +17,12 @@ _numbers = count(1)
 def stack() -> Iterator[Stack]:
     """One `rdev up` for all. Its readers and its cancelled commands get less patience than by
     default, so that no test waits ten seconds for them. At the end no secret of the run may stand
-    in its logs, audit rows or metrics, or have stood in a process list."""
-    with running_stack(sse_write_timeout_s=2, kill_grace_s=0.5) as running, watched(running):
+    in its logs, audit rows, metrics or spans, or have stood in a process list."""
+    with (
+        collecting() as collector,
+        running_stack(collector, sse_write_timeout_s=2, kill_grace_s=0.5) as running,
+        watched(running),
+    ):
         yield running
 
 

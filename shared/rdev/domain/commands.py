@@ -96,6 +96,8 @@ class Submission:
     env: Mapping[str, str] = field(default_factory=dict)
     stdin: bytes = b""
     labels: Mapping[str, str] = field(default_factory=dict)
+    trace_context: str | None = None
+    """The trace that it was queued in, a `traceparent`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ class Command:
     cancel_requested_at: datetime | None = None
     waiting_for: str | None = None
     """While it waits for its workspace: what that is doing, in a sentence."""
+    trace_context: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

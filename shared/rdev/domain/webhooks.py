@@ -156,6 +156,8 @@ class Claim:
     body: bytes = field(repr=False)
     endpoint: Endpoint
     secrets: tuple[str, ...] = field(repr=False)
+    trace_context: str | None = None
+    """The trace that the event was written in, a `traceparent`."""
 
 
 def known(glob: str) -> bool:

@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from rdev.config import settings
 from rdev.errors import InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge, RdevError
-from rdev.http import denials, envelope, rate_limit
+from rdev.http import denials, envelope, rate_limit, tracing
 from rdev.http.hardening import hardened
 from rdev.http.metrics import REQUEST_SECONDS, REQUESTS
 
@@ -31,7 +31,7 @@ def install(blueprint: Blueprint) -> None:
     app.before_request(_begin)
     app.after_request(_conclude)
     app.register_error_handler(Exception, _answer_error)
-    app.wsgi_app = hardened(app.wsgi_app, settings())
+    app.wsgi_app = tracing.Traced(hardened(app.wsgi_app, settings()))
 
 
 def no_such_route(_request: flask.Request) -> Response:
@@ -68,6 +68,7 @@ def _conclude(response: Response) -> Response:
     if "window" in g:
         rate_limit.tell(response, g.window)
     route = _route()
+    tracing.conclude(request.environ, route, response.status_code, envelope.request_id())
     REQUESTS.labels(current_app.name, route, request.method, response.status_code).inc()
     if not response.is_streamed:
         REQUEST_SECONDS.labels(current_app.name, route).observe(time.perf_counter() - g.began)

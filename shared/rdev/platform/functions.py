@@ -38,6 +38,7 @@ class _Functions(BaseApplication):  # type: ignore[misc] # gunicorn has no annot
             "proc_name": "rdev functions",
             "loglevel": "warning",
             "post_worker_init": _end_streams_with,
+            "worker_exit": _end_telemetry,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -52,6 +53,12 @@ def _end_streams_with(worker: Any) -> None:
     from rdev.http.sse import end_streams_when
 
     end_streams_when(lambda: not worker.alive)
+
+
+def _end_telemetry(_arbiter: Any, _worker: Any) -> None:
+    from rdev import wiring
+
+    wiring.end_telemetry()
 
 
 def serve(host: str, port: int) -> None:

@@ -55,6 +55,7 @@ class _Resident(BaseApplication):  # type: ignore[misc] # gunicorn has no annota
 
 
 def _start(worker: Any) -> None:
+    wiring.telemetry()
     for part in (wiring.resident_runner(), wiring.resident_deliveries()):
         threading.Thread(target=_run, args=(part,), name=type(part).__name__, daemon=True).start()
     threading.Thread(target=_stop_with, args=(worker,), name="stop", daemon=True).start()
@@ -84,6 +85,7 @@ def _hand_over(_arbiter: Any, _worker: Any) -> None:
     deliveries.stop()
     runner.handed_over.wait(_HAND_OVER_S)
     deliveries.stopped.wait(_HAND_OVER_S)
+    wiring.end_telemetry()
 
 
 def run(bind: str | None = None) -> None:

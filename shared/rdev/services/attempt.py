@@ -14,7 +14,7 @@ from rdev.domain.events import QUEUED, STARTED
 from rdev.domain.records import record_of, timestamp
 from rdev.errors import StoreUnavailable, Unavailable, WorkspaceNotReady, WorkspaceUnavailable
 from rdev.failpoints import reach
-from rdev.ports import EventStreams, Transaction, Transactions, Workspaces
+from rdev.ports import EventStreams, Transaction, Transactions, Workspaces, tracing
 from rdev.services import facts
 from rdev.services.awaiting import Awaiting
 from rdev.services.closing import Closing
@@ -22,6 +22,7 @@ from rdev.services.feeding import Feeding
 from rdev.services.following import Following, Rules
 from rdev.services.leases import Held, LeaveIt
 from rdev.services.lifecycle import Lifecycle
+from rdev.services.messaging import messaging
 from rdev.services.pauses import MOST_FAILURES, Errors, Missing, Pauses
 
 log = logging.getLogger(__name__)
@@ -59,9 +60,29 @@ class Attempt:
 
     def see_through(self, held: Held) -> None:
         """Raises LeaveIt where the lease is lost or the runner is to stop."""
-        ending = self._follow(held)
-        if ending is not None:
-            self._finish(held, ending)
+        command = held.claim.command
+        made_in = command.trace_context or ""
+        with tracing.span(
+            f"process commands.{command.priority}",
+            messaging(command.priority, command.id, "process"),
+            kind="consumer",
+            # One trace a command, and as the conventions want it a link to where it was queued.
+            parent=made_in,
+            link=made_in,
+        ) as span:
+            span.set("rdev.claim", command.epoch)
+            span.set("rdev.project", command.project_id)
+            try:
+                ending = self._follow(held)
+                if ending is not None:
+                    self._finish(held, ending)
+            except LeaveIt:
+                left = True
+            else:
+                left = False
+                span.set("rdev.status", ending.status if ending else "queued")
+        if left:  # no failure, so none to the span
+            raise LeaveIt
 
     def _follow(self, held: Held) -> Ending | None:
         """The command's end, or None where it went back into the queue."""

@@ -11,7 +11,7 @@ from rdev.domain.records import record_of
 from rdev.domain.segments import size_of
 from rdev.errors import RdevError, StoreUnavailable, WorkspaceUnavailable
 from rdev.failpoints import reach
-from rdev.ports import EventStreams, SegmentArchive, Transactions, Workspaces
+from rdev.ports import EventStreams, SegmentArchive, Transactions, Workspaces, tracing
 from rdev.services.closing import announce_end
 from rdev.services.trails import SEGMENT_BYTES, Trail
 
@@ -55,7 +55,8 @@ class Concluding:
         try:
             for command, trail in ended:
                 try:
-                    self._conclude(command, trail)
+                    with tracing.span("archive", parent=command.trace_context or ""):
+                        self._conclude(command, trail)
                 except RdevError:
                     raise
                 except Exception:

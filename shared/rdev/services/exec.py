@@ -25,8 +25,9 @@ from rdev.errors import (
     Unavailable,
 )
 from rdev.failpoints import reach
-from rdev.ports import EventStreams, QueueTickets, Transaction, Transactions
+from rdev.ports import EventStreams, QueueTickets, Transaction, Transactions, tracing
 from rdev.services import facts
+from rdev.services.messaging import messaging
 
 log = logging.getLogger(__name__)
 
@@ -98,27 +99,29 @@ class Exec:
         self._refuse_unenforceable(wish)
         _refuse_hidden(by, project_id)
         command_id = new_id("cmd")
-        with self._transaction() as tx:
-            project = tx.projects.get(project_id)
-            if project is None:
-                raise NotFound(f"Project not found: {project_id}")
-            if idempotency_key is not None:
-                digest = hashlib.sha256(wish.kind.encode() + b"\0" + request_body).digest()
-                known = tx.commands.remember_request(
-                    by.key.id, project_id, idempotency_key, digest, command_id
-                )
-                if known is not None:
-                    return _same_again(tx.commands.get(project_id, known[0]), known[1], digest)
-            waiting = tx.commands.waiting_of(by.key.id)
-            if waiting >= self._queue_depth:
-                raise TooManyRequests(
-                    f"{self._queue_depth} commands of this key wait already. "
-                    "Try again when some of them have run.",
-                    retry_after_s=5,
-                )
-            command = self.insert(tx, by, project_id, command_id, wish)
-        self.wake(command, position=waiting + 1, stopped=project.stopped)
-        return command
+        sending = messaging(wish.priority, command_id, "send")
+        with tracing.span(f"send commands.{wish.priority}", sending, kind="producer"):
+            with self._transaction() as tx:
+                project = tx.projects.get(project_id)
+                if project is None:
+                    raise NotFound(f"Project not found: {project_id}")
+                if idempotency_key is not None:
+                    digest = hashlib.sha256(wish.kind.encode() + b"\0" + request_body).digest()
+                    known = tx.commands.remember_request(
+                        by.key.id, project_id, idempotency_key, digest, command_id
+                    )
+                    if known is not None:
+                        return _same_again(tx.commands.get(project_id, known[0]), known[1], digest)
+                waiting = tx.commands.waiting_of(by.key.id)
+                if waiting >= self._queue_depth:
+                    raise TooManyRequests(
+                        f"{self._queue_depth} commands of this key wait already. "
+                        "Try again when some of them have run.",
+                        retry_after_s=5,
+                    )
+                command = self.insert(tx, by, project_id, command_id, wish)
+            self.wake(command, position=waiting + 1, stopped=project.stopped)
+            return command
 
     def insert(
         self, tx: Transaction, by: Caller, project_id: str, command_id: str, wish: Wish
@@ -213,6 +216,7 @@ class Exec:
             env=wish.env,
             stdin=wish.stdin,
             labels=wish.labels,
+            trace_context=tracing.context(),
         )
 
     def wake(self, command: Command, position: int, *, stopped: bool = False) -> None:

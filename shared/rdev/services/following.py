@@ -12,7 +12,7 @@ from rdev.domain.argv import argv_of, stdin_of
 from rdev.domain.commands import Claim, Ending, Launch, Status, Stopping, one_line
 from rdev.errors import CommandRefused
 from rdev.failpoints import reach
-from rdev.ports import EventStreams, Liveness, Workspace
+from rdev.ports import EventStreams, Liveness, Workspace, tracing
 from rdev.services.output import Output
 from rdev.services.stops import Stops
 
@@ -83,11 +83,22 @@ class Following:
 
     def to_its_end(self) -> Ending:
         """Raises WorkspaceUnavailable and StoreUnavailable: then call it again."""
-        command_id = self._command.id
         ending = self._prevented() or self._start()
         if ending is not None:
             return ending
         self._stream_empty = self._output.join()
+        # A leaf: its calls of Redis are as many as pieces of output.
+        with tracing.span("workspace follow", leaf=True):
+            seen = self._until_over()
+        if isinstance(seen, Ending):
+            return seen
+        with tracing.span("workspace end"):
+            return self._ending(seen)
+
+    def _until_over(self) -> Liveness | Ending:
+        """What its workspace says once nothing of it is alive and all output is carried; an end
+        where it never started."""
+        command_id = self._command.id
         while True:
             self._interrupted()
             # Liveness before the read: what is read after the end is all there is.
@@ -100,7 +111,7 @@ class Following:
             # Never ahead of command.started: its id lies before that of any output.
             moved = self._start_noted and self._output.carry(final=over)
             if over and not moved:
-                return self._ending(liveness)
+                return liveness
             if self._start_noted:
                 self._stops.end_if_due(self._output.written)
             if liveness is Liveness.RUNNING:
@@ -121,7 +132,8 @@ class Following:
         launch = self._launch()
         self.asked_to_start = True
         try:
-            self._workspace.start(launch)
+            with tracing.span("workspace start"):
+                self._workspace.start(launch)
         except CommandRefused as refused:
             if self._workspace.forestall(self._command.id):
                 return Ending.never_ran(refused.reason, refused.message)

@@ -5,18 +5,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from rdev.domain.attempts import Outcome
 from rdev.domain.webhooks import Attempt, Claim
 from rdev.failpoints import reach
-from rdev.ports import WebhookSender
+from rdev.ports import WebhookSender, tracing
 from rdev.services.signing import request_of, shown_headers
 
 log = logging.getLogger(__name__)
 
 _GATHER_S = 0.004
+_CLIENT_ERROR = 400
 
 
 @dataclass(slots=True)
@@ -135,15 +138,40 @@ class Senders:
     def _attempt(self, claim: Claim) -> Attempt:
         at = self._now()
         try:
-            outgoing = request_of(claim, at)
-            reach("delivery.signed")
-            outcome = self._sender.send(outgoing)
-            reach("delivery.sent")
+            with _span(claim) as span:
+                outgoing = request_of(claim, at, tracing.context())
+                reach("delivery.signed")
+                outcome = self._sender.send(outgoing)
+                reach("delivery.sent")
+                _tell(span, outcome)
             shown = shown_headers(outgoing, claim.endpoint.headers)
         except Exception:
             log.exception("%s could not be sent; it is tried again", claim.delivery_id)
             outcome, shown = _broken(), {}
         return Attempt(claim.number, claim.trigger, claim.endpoint.url, at, outcome, shown)
+
+
+def _span(claim: Claim) -> AbstractContextManager[tracing.Span]:
+    if not tracing.on():
+        return tracing.span("")
+    # No more of the URL than its host: the rest may hold what lets one in.
+    attributes: dict[str, tracing.Value] = {
+        "http.request.method": "POST",
+        "server.address": urlsplit(claim.endpoint.url).hostname or "",
+        "http.request.resend_count": claim.number - 1,
+        "rdev.delivery": claim.delivery_id,
+        "rdev.endpoint": claim.endpoint.id,
+        "messaging.message.id": claim.event_id,
+    }
+    made_in = claim.trace_context or ""
+    return tracing.span("POST", attributes, kind="client", parent=made_in, link=made_in)
+
+
+def _tell(span: tracing.Span, outcome: Outcome) -> None:
+    if outcome.status is not None:
+        span.set("http.response.status_code", outcome.status)
+    if outcome.error or (outcome.status or 0) >= _CLIENT_ERROR:
+        span.failed(outcome.error or str(outcome.status))
 
 
 def _broken() -> Outcome:

@@ -36,12 +36,14 @@ def checked_secret(given: str) -> str:
     return given
 
 
-def request_of(claim: Claim, at: datetime) -> Outgoing:
-    """The attempt's request, signed with every secret that is good now."""
+def request_of(claim: Claim, at: datetime, trace_context: str | None = None) -> Outgoing:
+    """The attempt's request, signed with every secret that is good now, within this trace."""
+    trace = {} if trace_context is None else {"traceparent": trace_context}
     return Outgoing(
         url=claim.endpoint.url,
         headers={
             **claim.endpoint.headers,
+            **trace,
             "content-type": "application/json",
             "user-agent": f"rdev/{__version__}",
             "webhook-id": claim.event_id,

@@ -12,12 +12,14 @@ from rdev.wiring.commands import (
 from rdev.wiring.delivering import delivery_log, resident_deliveries, wake_deliveries, webhooks
 from rdev.wiring.health import readiness
 from rdev.wiring.runner import resident_runner, wake_runner
+from rdev.wiring.telemetry import end_telemetry, telemetry
 
 __all__ = [
     "audit",
     "authentication",
     "delivery_log",
     "denials",
+    "end_telemetry",
     "event_tickets",
     "events",
     "exec_",
@@ -28,6 +30,7 @@ __all__ = [
     "readiness",
     "resident_deliveries",
     "resident_runner",
+    "telemetry",
     "wake_deliveries",
     "wake_runner",
     "webhooks",

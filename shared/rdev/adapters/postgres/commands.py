@@ -15,7 +15,7 @@ from rdev.domain.commands import Command, Kind, Position, Priority, Status, Subm
 COLUMNS = """id, project_id, key_id, kind, status, priority, spec, labels, timeout_s, queued_at,
     started_at, finished_at, exit_code, signal, reason, reason_message, stdout_bytes, stderr_bytes,
     stdout_sha256, stderr_sha256, truncated, usage, cancel_requested_at, epoch,
-    case when status = 'queued' then waiting_for end as waiting_for"""
+    case when status = 'queued' then waiting_for end as waiting_for, trace_context"""
 
 
 class CommandRows:
@@ -27,8 +27,8 @@ class CommandRows:
         row = self._sql.execute(
             f"""
             insert into commands (id, project_id, key_id, kind, priority, spec, env, stdin,
-                labels, timeout_s, queue_timeout_s)
-            values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                labels, timeout_s, queue_timeout_s, trace_context)
+            values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
             returning {COLUMNS}
             """,  # noqa: S608 - a constant
             (
@@ -43,6 +43,7 @@ class CommandRows:
                 Jsonb(dict(asked.labels)),
                 asked.timeout_s,
                 asked.queue_timeout_s,
+                asked.trace_context,
             ),
         ).fetchone()
         self._sql.execute(
@@ -198,4 +199,5 @@ def command_of(row: dict[str, Any]) -> Command:
         usage=row["usage"],
         cancel_requested_at=row["cancel_requested_at"],
         waiting_for=row["waiting_for"],
+        trace_context=row["trace_context"],
     )

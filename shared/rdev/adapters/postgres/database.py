@@ -15,13 +15,16 @@ from rdev.adapters.postgres.input import InputRows
 from rdev.adapters.postgres.keys import KeyRows
 from rdev.adapters.postgres.projects import ProjectRows
 from rdev.adapters.postgres.queue import QueueRows
+from rdev.adapters.postgres.traced import TracedConnection
 from rdev.adapters.postgres.webhook_deliveries import DeliveryRows
 from rdev.adapters.postgres.webhook_outbox import OutboxRows
 from rdev.adapters.postgres.webhook_records import DeliveryRecordRows
 from rdev.adapters.postgres.webhooks import EndpointRows
 from rdev.errors import StoreUnavailable
+from rdev.ports import tracing
 
 Connection = psycopg.Connection[DictRow]
+_TRANSACTION = {"db.system.name": "postgresql"}
 _UNAVAILABLE = (
     psycopg.OperationalError,
     psycopg.errors.InternalError_,
@@ -69,9 +72,9 @@ class Database:
             "options": f"-c statement_timeout={int(timeout_s * 1000)} -c timezone=UTC "
             f"-c idle_in_transaction_session_timeout={int(timeout_s * 2000)}",
         }
-        self._pool: ConnectionPool[Connection] = ConnectionPool(
+        self._pool: ConnectionPool[TracedConnection] = ConnectionPool(
             url,
-            connection_class=psycopg.Connection[DictRow],
+            connection_class=TracedConnection,
             min_size=1,
             max_size=pool_size,
             timeout=timeout_s,
@@ -86,7 +89,10 @@ class Database:
         """Commits when the block ends, rolls back when it raises. `reading`: single statements
         that change nothing, each for itself, without the round trips of a begin and a commit."""
         try:
-            with self._pool.connection() as connection:
+            with (
+                tracing.inner("Database.transaction", _TRANSACTION, leaf=False),
+                self._pool.connection() as connection,
+            ):
                 connection.autocommit = reading
                 transaction = Transaction(connection, self._audit_command_text)
                 yield transaction

@@ -69,7 +69,7 @@ with due as (
     where id in (select endpoint_id from claimed)
 )
 select c.id as delivery_id, c.endpoint_id, c.epoch, c.attempts, c.step, c.trigger, c.event_id,
-    v.body
+    v.body, v.trace_context
 from claimed c join webhook_events v on v.id = c.event_id order by c.id
 """  # noqa: S608 - constants
 
@@ -161,6 +161,7 @@ class DeliveryRows:
                 body=bytes(row["body"]),
                 endpoint=endpoints[row["endpoint_id"]][0],
                 secrets=endpoints[row["endpoint_id"]][1],
+                trace_context=row["trace_context"],
             )
             for row in rows
         ]

@@ -10,6 +10,7 @@ from psycopg.rows import DictRow
 from rdev.adapters.postgres.webhooks import id_at
 from rdev.domain.ids import new_id
 from rdev.domain.webhook_bodies import body_of
+from rdev.ports import tracing
 
 # An id made as `domain.ids` makes them, for the moment that another id was made at.
 _DELIVERY_ID = """
@@ -25,8 +26,9 @@ with takers as materialized (
         and case when %(project_id)s::text is null then '*' = any(e.projects)
             else %(project_id)s ~ e.projects_pattern end
 ), event as (
-    insert into webhook_events (id, type, project_id, body)
-    select %(at_id)s, %(type)s, %(project_id)s, %(body)s where exists (select from takers)
+    insert into webhook_events (id, type, project_id, body, trace_context)
+    select %(at_id)s, %(type)s, %(project_id)s, %(body)s, %(trace_context)s
+    where exists (select from takers)
 )
 insert into webhook_deliveries (id, endpoint_id, event_id, type, project_id)
 select {_DELIVERY_ID}, id, %(at_id)s, %(type)s, %(project_id)s from takers where enabled
@@ -76,6 +78,7 @@ class OutboxRows:
             "type": type,
             "project_id": project_id,
             "body": body_of(type, data, datetime.now(UTC)),
+            "trace_context": tracing.context(),
         }
         deliveries = self._sql.execute(_ADD, event).rowcount
         self.wrote = self.wrote or deliveries > 0
@@ -84,8 +87,8 @@ class OutboxRows:
     def add_for(self, endpoint_id: str, type: str, data: Mapping[str, Any]) -> str:  # noqa: A002
         event_id, delivery_id = new_id("evt"), new_id("del")
         self._sql.execute(
-            "insert into webhook_events (id, type, body) values (%s, %s, %s)",
-            (event_id, type, body_of(type, data, datetime.now(UTC))),
+            "insert into webhook_events (id, type, body, trace_context) values (%s, %s, %s, %s)",
+            (event_id, type, body_of(type, data, datetime.now(UTC)), tracing.context()),
         )
         self._sql.execute(
             """

@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from rdev.adapters.redis.traced import TracedRedis
 from rdev.errors import StoreUnavailable
 
 
@@ -37,7 +38,7 @@ def connect(
         redis_connect_func=on_connect,
         **_options(url),
     )
-    return redis.Redis(connection_pool=pool)
+    return TracedRedis(connection_pool=pool)
 
 
 def connect_blocking(url: str, *, block_s: float, margin_s: float = 5.0) -> redis.Redis:

@@ -1,0 +1,69 @@
+"""OpenTelemetry, where the standard `OTEL_*` variables name an endpoint; else nothing of its SDK is
+even imported. Call `start` in the process that serves: the exporter's thread does not outlive a
+fork."""
+
+import atexit
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from rdev.ports import tracing
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+
+_FLUSH_S = 2.0
+_CALL_S = 5.0
+
+_providers: "list[TracerProvider]" = []
+
+
+def exports(signal: str) -> bool:
+    """Whether TRACES or METRICS go out by OTLP."""
+    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    if os.environ.get(f"OTEL_{signal}_EXPORTER", "otlp") != "otlp":
+        return False
+    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
+    return any(os.environ.get(name) for name in names)
+
+
+def resource(version: str) -> "Resource":
+    """What sends: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` come before this."""
+    from opentelemetry.sdk.resources import Resource
+
+    name = os.environ.get("OTEL_SERVICE_NAME") or f"rdev-{os.environ.get('FUNCTION_TARGET', '')}"
+    return Resource.create({"service.name": name.rstrip("-"), "service.version": version})
+
+
+def start(version: str) -> None:
+    """Have this process's spans sent, in the background: no caller waits for a collector, and
+    what does not fit into its queue is dropped."""
+    if not exports("TRACES"):
+        return
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    from rdev.adapters.telemetry.tracing import OtelTracer
+
+    limits = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
+    timeout_s = None if any(name in os.environ for name in limits) else _CALL_S
+    provider = TracerProvider(resource=resource(version), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=timeout_s)))
+    _providers.append(provider)
+    tracing.use(OtelTracer(provider.get_tracer("rdev", version)))
+    atexit.register(stop)
+
+
+def stop() -> None:
+    """Send what is left, for two seconds at most. Twice is no error."""
+    tracing.use(None)
+    while _providers:
+        last = threading.Thread(target=_providers.pop().shutdown, daemon=True)
+        try:
+            last.start()
+            last.join(_FLUSH_S)
+        except RuntimeError:  # the interpreter is too far gone for threads
+            return

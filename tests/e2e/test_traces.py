@@ -1,0 +1,70 @@
+"""One command's trace: from its caller through the whole stack to a webhook's receiver."""
+
+import json
+import secrets
+
+from http_client import Http
+from live_stack import Stack, wait_for
+from loopback_receiver import receiving
+from otlp_collector import Span
+
+CALLER = "00f067aa0ba902b7"
+
+
+def test_one_trace_holds_a_commands_whole_way(stack: Stack, api: Http, project: str) -> None:
+    trace_id = secrets.token_hex(16)
+    collector = stack.collector
+    assert collector is not None
+    with receiving() as receiver:
+        made = api.post("/webhooks", {"url": f"{receiver.url}/h-secret-path-of-a-webhook"})
+        answer = api.post(
+            f"/projects/{project}/shell",
+            {"command": "echo a-secret-in-a-command-line", "env": {"T": "a-secret-in-its-env"}},
+            traceparent=f"00-{trace_id}-{CALLER}-01",
+        )
+        command_id = answer.data["id"]
+        wait_for(lambda: len(_of(receiver.got, command_id)) == 3)
+        wait_for(lambda: {"archive", "POST"} <= {span.name for span in collector.spans(trace_id)})
+        wait_for(lambda: len([s for s in collector.spans(trace_id) if s.name == "POST"]) == 3)
+        told = _of(receiver.got, command_id)
+        assert api.delete(f"/webhooks/{made.data['id']}").status == 200
+    spans = collector.spans(trace_id)
+    by_id = {span.id: span for span in spans}
+
+    def one(name: str) -> Span:
+        (found,) = [span for span in spans if span.name == name]
+        return found
+
+    request = one("POST /projects/{project_id}/shell")
+    assert (request.kind, request.parent) == ("server", CALLER)
+    assert request.attributes["http.response.status_code"] == 202
+    send = one("send commands.normal")
+    assert (send.kind, send.parent) == ("producer", request.id)
+    process = one("process commands.normal")
+    assert (process.kind, process.parent, process.links) == ("consumer", send.id, (send.id,))
+    assert process.attributes["messaging.message.id"] == command_id
+    assert process.attributes["rdev.status"] == "succeeded"
+    for name in ("workspace start", "workspace follow", "workspace end"):
+        assert one(name).parent == process.id
+    assert one("archive").parent == send.id
+    for name, around in (("CommandRows.insert", send), ("LeaseRows.finish", process)):
+        statements = [span for span in spans if span.name == name]
+        transactions = {span.parent for span in statements}
+        assert {by_id[transaction].parent for transaction in transactions} == {around.id}
+    stores = {span.attributes.get("db.system.name") for span in spans if span.kind == "client"}
+    assert stores >= {"postgresql", "redis"}
+    attempts = {span.id for span in spans if span.name == "POST" and span.kind == "client"}
+    assert {got.headers["traceparent"] for got in told} == {
+        f"00-{trace_id}-{attempt}-01" for attempt in attempts
+    }
+    assert all(span.parent in by_id for span in spans if span is not request)
+    failed = {span.attributes["error.type"] for span in spans if span.failed}
+    assert failed <= {"NoScriptError"}, failed  # the first use of a script, which is then loaded
+    sent = collector.everything()
+    assert command_id.encode() in sent
+    for secret in (b"a-secret-in-", b"h-secret-path", (api.secret or "").encode()):
+        assert secret not in sent
+
+
+def _of(got: list, command_id: str) -> list:
+    return [each for each in got if json.loads(each.body)["data"].get("id") == command_id]

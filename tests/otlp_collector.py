@@ -1,0 +1,101 @@
+"""A collector of OpenTelemetry on loopback: takes what is posted to /v1/traces, keeps its spans."""
+
+import gzip
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span as Proto
+
+KINDS = ("", "internal", "server", "client", "producer", "consumer")
+
+
+@dataclass(frozen=True)
+class Span:
+    name: str
+    kind: str
+    trace_id: str
+    id: str
+    parent: str
+    links: tuple[str, ...]
+    attributes: dict[str, Any]
+    failed: bool
+
+
+@dataclass
+class Collector:
+    url: str
+    bodies: list[bytes] = field(default_factory=list)
+    _spans: list[Span] = field(default_factory=list)
+
+    def spans(self, trace_id: str) -> list[Span]:
+        return [span for span in list(self._spans) if span.trace_id == trace_id]
+
+    def everything(self) -> bytes:
+        """All that was sent, as it came."""
+        return b"\n".join(list(self.bodies))
+
+    def take(self, path: str, body: bytes) -> None:
+        self.bodies.append(body)
+        if path == "/v1/traces":
+            asked = ExportTraceServiceRequest.FromString(body)
+            for resource in asked.resource_spans:
+                for scope in resource.scope_spans:
+                    self._spans += [_span(span) for span in scope.spans]
+
+
+def _span(proto: Proto) -> Span:
+    values = {each.key: each.value for each in proto.attributes}
+    return Span(
+        name=proto.name,
+        kind=KINDS[proto.kind],
+        trace_id=proto.trace_id.hex(),
+        id=proto.span_id.hex(),
+        parent=proto.parent_span_id.hex(),
+        links=tuple(link.span_id.hex() for link in proto.links),
+        attributes={key: getattr(v, str(v.WhichOneof("value"))) for key, v in values.items()},
+        failed=proto.status.code == proto.status.STATUS_CODE_ERROR,
+    )
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    collector: Collector
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        self.collector.take(self.path, body)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        pass  # a process of the stack that was killed
+
+
+@contextmanager
+def collecting() -> Iterator[Collector]:
+    handler = type("Handler", (_Handler,), {})
+    server = _Server(("127.0.0.1", 0), handler)
+    collector = handler.collector = Collector(f"http://127.0.0.1:{server.server_address[1]}")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield collector
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
