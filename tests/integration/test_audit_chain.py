@@ -219,11 +219,14 @@ def test_retention_cuts_sealed_rows_alone_and_the_chain_goes_on(
     assert (whole.ok, whole.checked) == (True, 9)
     assert cut(database, 86400) == 5
     rest = check(database, whole.head_position, whole.head_hash)
-    assert (rest.ok, rest.checked, rest.head_position) == (True, 4, 9)
+    assert (rest.ok, rest.checked, rest.head_position, rest.unsealed) == (True, 4, 9, 1)
+    with database.transaction() as tx:
+        (told,) = tx.audit.list(before=None, limit=10, action="audit.cut")
+    assert (told.entry.details["removed"], told.entry.details["position"]) == (5, 5)
     assert "retention" in str(check(database, 2, old.head_hash).problem)
     write(database, 1)
     seal(database)
-    assert check(database).head_position == 10
+    assert check(database).head_position == 11
 
 
 def _old_row(n: int, at: str) -> str:

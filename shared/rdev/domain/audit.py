@@ -41,8 +41,9 @@ class AuditEntry:
 
 
 def canonical(entry: AuditEntry, at: datetime) -> str:
-    """The text whose UTF-8 bytes the chain is made of: JSON with sorted names, no spaces, nothing
-    that is null, and a version of this format."""
+    """The text to be written down: JSON with sorted names, nothing that is null, and a version of
+    this format. The database puts its own time in and prints it anew: the chain is made of the
+    UTF-8 bytes that it stores."""
     named = {
         "v": 1,
         "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
