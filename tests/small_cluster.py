@@ -117,7 +117,14 @@ def pod_of(raw: dict[str, Any], name: str) -> dict[str, Any]:
         "metadata": {
             "name": name,
             **json.loads(json.dumps(template["metadata"])),
-            "ownerReferences": [{"kind": "StatefulSet", "name": raw["metadata"]["name"]}],
+            "ownerReferences": [
+                {
+                    "apiVersion": "apps/v1",
+                    "kind": "StatefulSet",
+                    "name": raw["metadata"]["name"],
+                    "uid": raw["metadata"]["uid"],
+                }
+            ],
         },
         "spec": template["spec"],
         "status": running(template["spec"]["containers"][0]["name"]),

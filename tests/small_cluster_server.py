@@ -17,7 +17,14 @@ from small_cluster import NAMESPACE, SmallCluster
 def small_cluster(folder: Path) -> Iterator[tuple[SmallCluster, Path]]:
     """The cluster, and a kubeconfig for it."""
     cluster = SmallCluster()
-    handler = type("Handler", (Handler,), {"cluster": cluster})
+    with serving(cluster, Handler, folder) as kubeconfig:
+        yield cluster, kubeconfig
+
+
+@contextmanager
+def serving(cluster: SmallCluster, handling: type["Handler"], folder: Path) -> Iterator[Path]:
+    """Its API over HTTP, and its controllers; gives the kubeconfig."""
+    handler = type("Handler", (handling,), {"cluster": cluster})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     stop = threading.Event()
@@ -30,7 +37,7 @@ def small_cluster(folder: Path) -> Iterator[tuple[SmallCluster, Path]]:
     kubeconfig = folder / "kubeconfig"
     kubeconfig.write_text(_kubeconfig(server.server_address[1]))
     try:
-        yield cluster, kubeconfig
+        yield kubeconfig
     finally:
         with cluster.changed:
             cluster.closed = True
@@ -45,6 +52,16 @@ def small_cluster(folder: Path) -> Iterator[tuple[SmallCluster, Path]]:
 def _control(cluster: SmallCluster, stop: threading.Event) -> None:
     while not stop.wait(0.01):
         cluster.reconcile()
+
+
+def selected(raw: dict[str, Any], query: dict[str, str]) -> bool:
+    """Whether it has the labels of a labelSelector: `key` and `key=value`, all of them."""
+    labels = raw["metadata"].get("labels") or {}
+    for each in filter(None, query.get("labelSelector", "").split(",")):
+        key, equals, value = each.partition("=")
+        if key not in labels or (equals and labels[key] != value.lstrip("=")):
+            return False
+    return True
 
 
 def _kubeconfig(port: int) -> str:
@@ -161,7 +178,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _list(self, kind: str, query: dict[str, str]) -> None:
         with self.cluster.changed:
-            items = [raw for (each, _), raw in sorted(self.cluster.objects.items()) if each == kind]
+            items = [
+                raw
+                for (each, _), raw in sorted(self.cluster.objects.items())
+                if each == kind and selected(raw, query)
+            ]
             begin = int(query.get("continue") or 0)
             end = begin + int(query.get("limit") or 500)
             meta = {"resourceVersion": str(self.cluster.version)}
@@ -190,7 +211,8 @@ class Handler(BaseHTTPRequestHandler):
                     self.close_connection = True
                     return
             for version, event, _, raw in new:
-                self._event(event, raw)
+                if selected(raw, query):
+                    self._event(event, raw)
                 after = version
         self._event("BOOKMARK", {"metadata": {"resourceVersion": str(cluster.version)}})
         self._chunk(b"")
