@@ -9,6 +9,7 @@ from archiving import PROJECT, collect, eventually, house, text, types
 from rdev.adapters.archive.objects import ObjectArchive
 from rdev.domain.events import FINISHED, GAP, OUTPUT, QUEUED, STARTED
 from rdev.errors import Gone
+from rdev.services.concluding import ArchiveRules, Concluding
 
 MB = 1_000_000
 REDIS_MB = 16
@@ -164,6 +165,34 @@ def test_what_redis_lost_before_it_was_archived_comes_from_the_workspace(place):
         place.until_archived(command)
     place.client.flushall()
     assert types(place.read(command)) == [QUEUED, STARTED, OUTPUT, OUTPUT, FINISHED]
+
+
+class SeenTooEarly(ObjectArchive):
+    """Whose first listing is of a moment before another runner stored anything."""
+
+    early = True
+
+    def segments(self, project_id, command_id):
+        if self.early:
+            self.early = False
+            return []
+        return super().segments(project_id, command_id)
+
+
+def test_two_runners_that_archive_one_command_leave_no_hole(place):
+    """Redis loses the stream, which the other one had read before, and that one cleans up."""
+    with place.running():
+        command = place.submit("echo out; echo err >&2")
+        record = place.until_archived(command)
+    place.client.flushall()
+    late = Concluding(
+        place.database.transaction, place.streams, place.workspaces,
+        SeenTooEarly(place.urls["archive"]), ArchiveRules(), stopping=lambda: False,
+    )  # fmt: skip
+    late.all([(record, late.trail(record))])
+    assert place.output(command, "all") == b"out\nerr\n"
+    assert types(place.read(command)) == [QUEUED, STARTED, OUTPUT, OUTPUT, FINISHED]
+    assert len(list((place.folder / "archive").rglob("*.zst"))) == 1
 
 
 def test_a_damaged_segment_is_a_gap_and_never_wrong_bytes(place, caplog):

@@ -100,5 +100,10 @@ class Concluding:
                     return
                 # Redis lost it before it was archived
                 announce_end(self._streams, self._workspaces, command)
+                if trail.look_again():
+                    # Another runner archived it meanwhile, and cleaned up under our hands: what
+                    # we restored may have holes, what it archived has none.
+                    self._streams.forget(*trail.place, after_s=0)
+                    return
         log.error("the stream of %s is gone: its archive has holes", command.id)
         trail.conclude(command.output, to_json({"command": record_of(command)}))
