@@ -12,6 +12,7 @@ from gevent import monkey
 from gunicorn.app.base import BaseApplication
 from gunicorn.http import wsgi
 
+from rdev.platform.function import end_streams_with, end_telemetry
 from rdev.platform.listener import LISTEN_FD
 
 CONNECTIONS = 20_000
@@ -37,8 +38,8 @@ class _Functions(BaseApplication):  # type: ignore[misc] # gunicorn has no annot
             "control_socket_disable": True,
             "proc_name": "rdev functions",
             "loglevel": "warning",
-            "post_worker_init": _end_streams_with,
-            "worker_exit": _end_telemetry,
+            "post_worker_init": end_streams_with,
+            "worker_exit": end_telemetry,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -47,18 +48,6 @@ class _Functions(BaseApplication):  # type: ignore[misc] # gunicorn has no annot
         from rdev.platform.gateway import application
 
         return application()
-
-
-def _end_streams_with(worker: Any) -> None:
-    from rdev.http.sse import end_streams_when
-
-    end_streams_when(lambda: not worker.alive)
-
-
-def _end_telemetry(_arbiter: Any, _worker: Any) -> None:
-    from rdev import wiring
-
-    wiring.end_telemetry()
 
 
 def serve(host: str, port: int) -> None:

@@ -92,3 +92,7 @@ def run(bind: str | None = None) -> None:
     """Serve until SIGTERM, then hand over what runs. `bind` as gunicorn's, `RDEV_RUNNER_BIND`."""
     configure()
     _Resident(bind or os.environ.get("RDEV_RUNNER_BIND", "127.0.0.1:8081")).run()
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,185 @@
+"""What must hold of the rendered manifests; each rule yields what is wrong, in words."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import kubernetes_validate
+from pydantic import ValidationError
+
+from knative_kinds import KINDS
+from rdev.domain.wakeups import COMMAND_QUEUED, DELIVERY_DUE
+from rdev.http.routes import FUNCTIONS, ROUTES
+from rdev.platform.function import serving
+
+OURS = ("knative.dev/", "keda.sh/", "gateway.networking.k8s.io/")
+OUR_PODS = {*FUNCTIONS, "runner", "rdev-migrations"}
+TALKS_TO_THE_CLUSTER = {"projects", "runner", "system"}
+Manifests = list[dict[str, Any]]
+
+
+def is_core(document: dict[str, Any]) -> bool:
+    return not any(group in document["apiVersion"] for group in OURS)
+
+
+def functions(documents: Manifests) -> dict[str, dict[str, Any]]:
+    return {
+        document["metadata"]["name"]: document["spec"]["template"]["spec"]
+        for document in documents
+        if document["apiVersion"].startswith("serving.knative.dev/")
+    }
+
+
+def pods(documents: Manifests) -> dict[str, dict[str, Any]]:
+    """The pod spec of all that makes pods."""
+    found = dict(functions(documents))
+    for document in documents:
+        if document["kind"] in ("Deployment", "Job", "StatefulSet"):
+            found[document["metadata"]["name"]] = document["spec"]["template"]["spec"]
+    return found
+
+
+def follows_the_schema(documents: Manifests) -> Iterator[str]:
+    for document in documents:
+        try:
+            if is_core(document):
+                kubernetes_validate.validate(document, "1.29", strict=True)
+            else:
+                KINDS[document["kind"]].model_validate(document)
+        except (kubernetes_validate.ValidationError, ValidationError, KeyError) as exc:
+            yield f"{document['kind']} {document['metadata']['name']}: {exc}"
+
+
+def containers_are_kubernetes_own(documents: Manifests) -> Iterator[str]:
+    """Knative takes the core's containers and volumes."""
+    for name, spec in functions(documents).items():
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name},
+            "spec": {
+                "containers": [{"name": "user-container", **each} for each in spec["containers"]],
+                "volumes": spec["volumes"],
+            },
+        }
+        try:
+            kubernetes_validate.validate(pod, "1.29", strict=True)
+        except kubernetes_validate.ValidationError as exc:
+            yield f"{name}: {exc}"
+
+
+def lets_in_no_more_than_is_served(documents: Manifests) -> Iterator[str]:
+    for name, spec in functions(documents).items():
+        if spec["containerConcurrency"] > serving(name).at_once:
+            yield f"{name}: containerConcurrency above what one worker serves"
+
+
+def gives_a_token_to_who_needs_one(documents: Manifests) -> Iterator[str]:
+    for name, spec in pods(documents).items():
+        if spec.get("automountServiceAccountToken") is not (name in TALKS_TO_THE_CLUSTER):
+            yield f"{name}: automountServiceAccountToken"
+
+
+def runs_unprivileged(documents: Manifests) -> Iterator[str]:
+    for name, spec in pods(documents).items():
+        for each in spec["containers"]:
+            own = {**spec.get("securityContext", {}), **each["securityContext"]}
+            wanted = {
+                "runAsNonRoot": True,
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "seccompProfile": {"type": "RuntimeDefault"},
+            }
+            yield from (f"{name}: {key}" for key in wanted if own.get(key) != wanted[key])
+            if name in OUR_PODS and not own.get("readOnlyRootFilesystem"):
+                yield f"{name}: its root can be written"
+            if "memory" not in each["resources"]["limits"]:
+                yield f"{name}: no limit of memory"
+
+
+def drains_within_the_request(documents: Manifests) -> Iterator[str]:
+    settings = next(
+        document["data"]
+        for document in documents
+        if document["kind"] == "ConfigMap" and document["metadata"]["name"] == "rdev-settings"
+    )
+    for name, field in (("runner", "RDEV_DRAIN_FOR_S"), ("webhooks", "RDEV_DELIVER_FOR_S")):
+        spec = functions(documents).get(name)
+        if spec and float(settings[field]) + 30 > spec["timeoutSeconds"]:
+            yield f"{field} reaches to the timeoutSeconds of {name}"
+
+
+def wakes_by_the_codes_types(documents: Manifests) -> Iterator[str]:
+    wanted = {"runner": COMMAND_QUEUED, "webhooks": DELIVERY_DUE}
+    there = functions(documents)
+    found = {
+        document["spec"]["subscriber"]["ref"]["name"]: document["spec"]["filter"]["attributes"]
+        for document in documents
+        if document["kind"] == "Trigger"
+    }
+    swept = {
+        document["spec"]["sink"]["ref"]["name"]
+        for document in documents
+        if document["kind"] == "PingSource"
+    }
+    for name, kind in wanted.items():
+        if name in there and found.get(name) != {"type": kind}:
+            yield f"no Trigger gives {kind} to {name}"
+        if (name in there) != (name in swept):
+            yield f"{name} and its sweep do not go together"
+
+
+def serves_every_function(documents: Manifests) -> Iterator[str]:
+    there = pods(documents)
+    yield from (f"{name} is not there" for name in (*FUNCTIONS, "runner") if name not in there)
+
+
+def routes_as_the_table(documents: Manifests) -> Iterator[str]:
+    (route,) = (document for document in documents if document["kind"] == "HTTPRoute")
+    wanted = {(each.function, *_match(each.pattern, each.regex())) for each in ROUTES}
+    found = {
+        (
+            rule["filters"][0]["urlRewrite"]["hostname"].partition(".")[0],
+            match["path"]["type"],
+            match["path"]["value"],
+        )
+        for rule in route["spec"]["rules"]
+        for match in rule["matches"]
+    }
+    yield from (f"missing: {each}" for each in wanted - found)
+    yield from (f"not in the table: {each}" for each in found - wanted)
+
+
+def _match(pattern: str, regex: str) -> tuple[str, str]:
+    if pattern.startswith("/projects"):
+        return "RegularExpression", regex.replace("(?:", "(")
+    if pattern.endswith("/**"):
+        return "PathPrefix", pattern.removesuffix("/**") or "/"
+    return "Exact", pattern
+
+
+def names_known_secrets(documents: Manifests, known: set[tuple[str, str]]) -> Iterator[str]:
+    """`known` are names and keys, of secrets.example.yaml."""
+    names = {name for name, _ in known}
+    text = repr([document for document in documents if document["kind"] != "Secret"])
+    for name in re.findall(r"'(?:secretRef': \{'name|secretName)': '([^']+)'", text):
+        if name not in names:
+            yield f"the secret {name} is in no example"
+    for key, name in re.findall(r"'secretKeyRef': \{'key': '([^']+)', 'name': '([^']+)'", text):
+        if (name, key) not in known:
+            yield f"the secret {name} has no {key} in the example"
+
+
+def holds_no_secret(documents: Manifests) -> Iterator[str]:
+    yield from (
+        f"{document['metadata']['name']} is a Secret"
+        for document in documents
+        if document["kind"] == "Secret"
+    )
+
+
+RULES = (
+    follows_the_schema, containers_are_kubernetes_own, lets_in_no_more_than_is_served,
+    gives_a_token_to_who_needs_one, runs_unprivileged, drains_within_the_request,
+    wakes_by_the_codes_types, serves_every_function, routes_as_the_table, holds_no_secret,
+)  # fmt: skip

@@ -1,0 +1,133 @@
+"""The manifests of each overlay, rendered and held to what a cluster would hold them to."""
+
+import copy
+import shutil
+import subprocess
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import yaml
+
+from manifest_rules import RULES, names_known_secrets
+from rdev.config import SOURCE_ROOT
+
+KNATIVE = SOURCE_ROOT / "deploy" / "knative"
+OVERLAYS = ("dev", "production", "keda")
+Documents = list[dict[str, Any]]
+
+
+@lru_cache
+def rendered(overlay: str) -> Documents:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed: nothing renders the overlays")
+    done = subprocess.run(
+        [kubectl, "kustomize", str(KNATIVE / "overlays" / overlay)],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def secrets() -> set[tuple[str, str]]:
+    documents = yaml.safe_load_all((KNATIVE / "secrets.example.yaml").read_text())
+    return {(each["metadata"]["name"], key) for each in documents for key in each["stringData"]}
+
+
+def problems(documents: Documents) -> list[str]:
+    found = [f"{rule.__name__}: {text}" for rule in RULES for text in rule(documents)]
+    return found + [f"secrets: {text}" for text in names_known_secrets(documents, secrets())]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_holds_to_every_rule(overlay: str) -> None:
+    assert problems(rendered(overlay)) == []
+
+
+def test_every_example_of_a_secret_is_to_be_filled_in() -> None:
+    for document in yaml.safe_load_all((KNATIVE / "secrets.example.yaml").read_text()):
+        for key, value in document["stringData"].items():
+            assert "CHANGE-ME" in value or key == "address" or "redis.example.com" in value
+
+
+def of(kind: str, name: str, *path: Any, put: Any = None) -> Callable[[Documents], None]:
+    """Puts a value somewhere; without one it takes away what is there."""
+
+    def breaks(documents: Documents) -> None:
+        place: Any = next(
+            each for each in documents if each["kind"] == kind and each["metadata"]["name"] == name
+        )
+        if not path:
+            documents.remove(place)
+            return
+        for step in path[:-1]:
+            place = place[step]
+        if put is None:
+            del place[path[-1]]
+        else:
+            place[path[-1]] = put
+
+    return breaks
+
+
+POD = ("spec", "template", "spec")
+BROKEN = {
+    "a misspelt field of a Service": of("Service", "keys", *POD, "timeoutSecond", put=60),
+    "a longer timeout than Knative has": of("Service", "events", *POD, "timeoutSeconds", put=601),
+    "no limit of requests": of("Service", "events", *POD, "containerConcurrency", put=0),
+    "more requests than threads": of("Service", "keys", *POD, "containerConcurrency", put=17),
+    "init containers": of("Service", "keys", *POD, "initContainers", put=[]),
+    "a pod's security context": of("Service", "keys", *POD, "securityContext", put={}),
+    "a node selector": of("Service", "keys", *POD, "nodeSelector", put={"a": "b"}),
+    "a grace period": of("Service", "keys", *POD, "terminationGracePeriodSeconds", put=9),
+    "a lifecycle": of("Service", "keys", *POD, "containers", 0, "lifecycle", put={}),
+    "a volume that claims a disk": of(
+        "Service", "keys", *POD, "volumes", 0, put={"name": "x", "persistentVolumeClaim": {}}
+    ),
+    "a token for all": of("Service", "keys", *POD, "automountServiceAccountToken", put=True),
+    "a runner without a token": of("Service", "runner", *POD, "automountServiceAccountToken"),
+    "a container as root": of(
+        "Service", "keys", *POD, "containers", 0, "securityContext", "runAsNonRoot"
+    ),
+    "a root that can be written": of(
+        "Service", "keys", *POD, "containers", 0, "securityContext", "readOnlyRootFilesystem",
+        put=False,
+    ),
+    "a drain as long as its request": of(
+        "ConfigMap", "rdev-settings", "data", "RDEV_DRAIN_FOR_S", put="600"
+    ),
+    "another type of event": of(
+        "Trigger", "command-queued", "spec", "filter", "attributes", "type", put="dev.rdev.other"
+    ),
+    "no sweep": of("PingSource", "sweep-runner"),
+    "no function": of("Service", "audit"),
+    "a route to another function": of(
+        "HTTPRoute", "rdev", "spec", "rules", 0, "filters", 0, "urlRewrite", "hostname",
+        put="audit.rdev.svc.cluster.local",
+    ),
+    "a route less": of("HTTPRoute", "rdev", "spec", "rules", 2, "matches", 0),
+    "an unknown secret": of(
+        "Service", "keys", *POD, "volumes", 0, "secret", "secretName", put="other"
+    ),
+    "a secret's unknown key": of(
+        "Job", "rdev-migrations", *POD, "containers", 0, "env", 0, "valueFrom", "secretKeyRef",
+        "key", put="OTHER",
+    ),
+    "a misspelt field of a Job": of("Job", "rdev-migrations", "spec", "backofLimit", put=1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_what_is_wrong_is_found(how: str) -> None:
+    documents = copy.deepcopy(rendered("production"))
+    BROKEN[how](documents)
+    assert problems(documents)
+
+
+def test_a_secret_among_the_manifests_is_found() -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}}
+    assert problems([*rendered("production"), secret])
