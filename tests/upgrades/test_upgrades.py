@@ -101,8 +101,15 @@ def test_what_one_version_began_the_other_sees_through_from_every_stage(
                 seed, stdout=40_000, stderr=400, seconds=2.0, exit_code=3,
                 ends="cancel" if cancelled else "itself",
             )  # fmt: skip
-            case = scene.submit(work, cancel_after_s=1.0 if cancelled else None)
-            scene.await_(lambda: parts.failures().count(stage) > before)  # noqa: B023 - now
+            while parts.failures().count(stage) == before:
+                # Again where it was over before: on a busy machine it is cancelled while it waits.
+                case = scene.submit(work, cancel_after_s=1.0 if cancelled else None)
+                scene.await_(
+                    lambda: (
+                        parts.failures().count(stage) > before  # noqa: B023 - now
+                        or scene.record(case).get("finished_at")
+                    )  # noqa: B023 - now
+                )
             parts.fail_points = {}
             for name in RUNNERS:
                 _replace(parts, name, second, signal.SIGKILL)
