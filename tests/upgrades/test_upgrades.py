@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -15,7 +16,7 @@ import pytest
 from former import unpack
 
 from chaos.checks import Verdict, check, settle
-from chaos.client import Client, any_case
+from chaos.client import Case, Client, any_case
 from chaos.cluster import LEASE_S, RUNNERS, Cluster, cluster
 from chaos.load import Work
 from chaos.run import prepare
@@ -84,6 +85,11 @@ def test_a_rolling_replacement_and_its_reversal_under_load_lose_nothing(former: 
         assert verdict.bytes_compared > 0
 
 
+def _reached_or_over(scene: Scene, case: Case, stage: str, before: int) -> bool:
+    reached = scene.parts.failures().count(stage) > before
+    return reached or bool(scene.record(case).get("finished_at"))
+
+
 @pytest.mark.parametrize("forwards", [True, False], ids=["upgrade", "rollback"])
 def test_what_one_version_began_the_other_sees_through_from_every_stage(
     former: Path, *, forwards: bool
@@ -104,12 +110,7 @@ def test_what_one_version_began_the_other_sees_through_from_every_stage(
             while parts.failures().count(stage) == before:
                 # Again where it was over before: on a busy machine it is cancelled while it waits.
                 case = scene.submit(work, cancel_after_s=1.0 if cancelled else None)
-                scene.await_(
-                    lambda: (
-                        parts.failures().count(stage) > before  # noqa: B023 - now
-                        or scene.record(case).get("finished_at")
-                    )  # noqa: B023 - now
-                )
+                scene.await_(partial(_reached_or_over, scene, case, stage, before))
             parts.fail_points = {}
             for name in RUNNERS:
                 _replace(parts, name, second, signal.SIGKILL)
