@@ -26,7 +26,7 @@ def stream(project_id: str) -> Response:
     if not seen:
         seen, field = asked.after, "after"
     if asked.stream_id is None:
-        wiring.projects().get(by, project_id)
+        wiring.projects().find(by, project_id)
         reader = wiring.events().project_reader(project_id, seen, field=field)
         return blueprint.stream_response(reader)
     command = wiring.exec_().get(by, project_id, asked.stream_id)
@@ -39,7 +39,7 @@ def create_ticket(project_id: str) -> Response:
     """A ticket for `?ticket=`, since a browser's EventSource can send no key. It opens one stream
     of this project, once, within 60 seconds."""
     by = require("projects:read")
-    wiring.projects().get(by, project_id)
+    wiring.projects().find(by, project_id)
     ticket = wiring.event_tickets().issue(by, project_id)
     return envelope.data({"ticket": ticket, "expires_in_s": wiring.event_tickets().LIFETIME_S}, 201)
 

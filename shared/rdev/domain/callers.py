@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rdev.domain.keys import Key
+from rdev.errors import Hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,12 @@ class Caller:
     key: Key
     address: str | None = None
     request_id: str | None = None
+
+    def must_see(self, project_id: str, message: str | None = None) -> None:
+        """Raises Hidden where the key does not see the project, in the words that are used where
+        there is none; `message`: of what is looked for in it."""
+        if not self.key.sees(project_id):
+            raise Hidden(message or f"Project not found: {project_id}")
 
 
 def rdev_itself(name: str) -> Caller:

@@ -18,7 +18,6 @@ from rdev.domain.workspaces import State
 from rdev.errors import (
     Conflict,
     Detail,
-    Hidden,
     InvalidRequest,
     NotFound,
     TooManyRequests,
@@ -97,7 +96,7 @@ class Exec:
         command for 24 h, or Conflict where the request differs. Raises TooManyRequests where
         the key's queue is full."""
         self._refuse_unenforceable(wish)
-        _refuse_hidden(by, project_id)
+        by.must_see(project_id)
         command_id = new_id("cmd")
         sending = messaging(wish.priority, command_id, "send")
         with tracing.span(f"send commands.{wish.priority}", sending, kind="producer"):
@@ -136,8 +135,7 @@ class Exec:
     def get(self, by: Caller, project_id: str, command_id: str) -> Command:
         """Raises NotFound, also for what the key may not see."""
         message = f"Command not found: {command_id}"
-        if not by.key.sees(project_id):
-            raise Hidden(message)
+        by.must_see(project_id, message)
         with self._transaction(reading=True) as tx:
             command = tx.commands.get(project_id, command_id)
         if command is None:
@@ -156,7 +154,7 @@ class Exec:
         key_id: str | None = None,
         since: datetime | None = None,
     ) -> Sequence[Command]:
-        _refuse_hidden(by, project_id)
+        by.must_see(project_id)
         with self._transaction(reading=True) as tx:
             commands = tx.commands.list(
                 project_id,
@@ -255,11 +253,6 @@ class Exec:
             act()
         except Unavailable as exc:
             log.warning("left to the sweep: %s", exc)
-
-
-def _refuse_hidden(by: Caller, project_id: str) -> None:
-    if not by.key.sees(project_id):
-        raise Hidden(f"Project not found: {project_id}")
 
 
 def _same_again(command: Command | None, known: bytes, digest: bytes) -> Command:

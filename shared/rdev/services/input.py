@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rdev.domain.callers import Caller
 from rdev.domain.commands import Command
 from rdev.domain.input import InputState, fresh_part
-from rdev.errors import Conflict, Hidden, NotFound, Unavailable
+from rdev.errors import Conflict, NotFound, Unavailable
 from rdev.ports import QueueTickets, Transactions
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,7 @@ class Input:
         this returns. With `offset` it may be repeated: what came before is left out. Raises
         Conflict where the command takes no input (any more), and see `fresh_part`."""
         message = f"Command not found: {command_id}"
-        if not by.key.sees(project_id):
-            raise Hidden(message)
+        by.must_see(project_id, message)
         with self._transaction() as tx:
             command = tx.commands.get(project_id, command_id)
             if command is None:

@@ -14,7 +14,7 @@ from rdev.domain.callers import Caller
 from rdev.domain.commands import Command
 from rdev.domain.projects import Project
 from rdev.domain.workspaces import State, WorkspaceState
-from rdev.errors import Conflict, Hidden, NotFound, WorkspaceNotReady, WorkspaceUnavailable
+from rdev.errors import Conflict, NotFound, WorkspaceNotReady, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import Transaction, Transactions, Workspaces
 from rdev.services import facts
@@ -82,7 +82,7 @@ class Lifecycle:
         command has ended. Raises WorkspaceNotReady while it is on its way, and while nobody can
         say: a command waits for both."""
         if not self._workspaces.stoppable:
-            with self._transaction() as tx:
+            with self._transaction(reading=True) as tx:
                 return tx.projects.get(command.project_id)
         try:
             return self._woken(command)
@@ -182,12 +182,10 @@ class Lifecycle:
             tx.projects.set_stopped(project_id, stopped=True, settled=True)
 
     def _check_seen(self, by: Caller, project_id: str) -> None:
-        message = f"Project not found: {project_id}"
-        if not by.key.sees(project_id):
-            raise Hidden(message)
+        by.must_see(project_id)
         with self._transaction(reading=True) as tx:
             if tx.projects.get(project_id) is None:
-                raise NotFound(message)
+                raise NotFound(f"Project not found: {project_id}")
 
 
 def told(state: WorkspaceState) -> str:

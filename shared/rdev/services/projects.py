@@ -10,7 +10,7 @@ from rdev.domain.commands import Command
 from rdev.domain.ids import new_id
 from rdev.domain.projects import Project
 from rdev.domain.workspaces import State, WorkspaceState
-from rdev.errors import Conflict, Forbidden, Hidden, NotFound, WorkspaceUnavailable
+from rdev.errors import Conflict, Forbidden, NotFound, WorkspaceUnavailable
 from rdev.ports import Transactions, Workspaces
 from rdev.services import facts
 from rdev.services.discovery import Discovery
@@ -46,18 +46,20 @@ class Projects:
         self._exec = exec_
         self._discovery = Discovery(transaction, workspaces, now=now)
 
-    def get(self, by: Caller, project_id: str) -> Seen:
-        """Raises NotFound also for a project that the key may not see."""
-        message = f"Project not found: {project_id}"
-        if not by.key.sees(project_id):
-            raise Hidden(message)
+    def find(self, by: Caller, project_id: str) -> Project:
+        """Its record alone. Raises NotFound also for a project that the key may not see."""
+        by.must_see(project_id)
         project = self._recorded(project_id)
         if project is None:
             self._discover()
             project = self._recorded(project_id)
         if project is None:
-            raise NotFound(message)
-        return self._seen([project])[0]
+            raise NotFound(f"Project not found: {project_id}")
+        return project
+
+    def get(self, by: Caller, project_id: str) -> Seen:
+        """With its workspace's state. Raises as `find` does."""
+        return self._seen([self.find(by, project_id)])[0]
 
     def list(
         self, by: Caller, *, after: str | None, limit: int
@@ -115,7 +117,7 @@ class Projects:
     def delete(self, by: Caller, project_id: str) -> None:
         """Remove the project with its files. Its commands' records stay. Raises Conflict while
         a command of it waits or runs."""
-        self.get(by, project_id)
+        self.find(by, project_id)
         self._workspaces.check_ours(project_id)
         with self._transaction() as tx:
             unfinished = tx.commands.unfinished_of(project_id)
