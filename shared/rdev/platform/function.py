@@ -9,9 +9,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from gunicorn.app.base import BaseApplication
-
 from rdev.http.routes import FUNCTIONS
+from rdev.platform.served import Served, end_streams_with, end_telemetry
 
 TARGETS = (*FUNCTIONS, "runner")
 GRACE_S = 25
@@ -44,51 +43,27 @@ def serving(target: str) -> Serving:
     return _SERVING.get(target, _THREADS)
 
 
-class _Function(BaseApplication):  # type: ignore[misc] # gunicorn has no annotations
-    def __init__(self, target: str, bind: str) -> None:
-        self._target = target
-        self._bind = bind
-        super().__init__()
+def _served(target: str, bind: str) -> Served:
+    how = serving(target)
 
-    def load_config(self) -> None:
-        how = serving(self._target)
-        options = {
-            "bind": self._bind,
-            "workers": 1,
-            "worker_class": how.worker_class,
-            "worker_connections": 10 * how.at_once if how.gevent else 1000,
-            "threads": 1 if how.gevent else how.at_once,
-            "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: PTH112, S108
-            "timeout": 0,
-            "graceful_timeout": GRACE_S,
-            "keepalive": 75,
-            "control_socket_disable": True,
-            "proc_name": f"rdev {self._target}",
-            "loglevel": "warning",
-            "post_worker_init": end_streams_with,
-            "worker_exit": end_telemetry,
-        }
-        for name, value in options.items():
-            self.cfg.set(name, value)
-
-    def load(self) -> Any:
+    def load() -> Any:
         from rdev.platform.gateway import load_function
 
-        return load_function(self._target)
+        return load_function(target)
 
-
-def end_streams_with(worker: Any) -> None:
-    """gunicorn's post_worker_init: open streams end when the worker is to."""
-    from rdev.http.sse import end_streams_when
-
-    end_streams_when(lambda: not worker.alive)
-
-
-def end_telemetry(_arbiter: Any, _worker: Any) -> None:
-    """gunicorn's worker_exit: what was measured and not yet sent is sent."""
-    from rdev import wiring
-
-    wiring.end_telemetry()
+    return Served(
+        load,
+        bind=bind,
+        worker_class=how.worker_class,
+        worker_connections=10 * how.at_once if how.gevent else 1000,
+        threads=1 if how.gevent else how.at_once,
+        worker_tmp_dir="/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: PTH112, S108
+        graceful_timeout=GRACE_S,
+        keepalive=75,
+        proc_name=f"rdev {target}",
+        post_worker_init=end_streams_with,
+        worker_exit=end_telemetry,
+    )
 
 
 def serve(target: str, bind: str) -> None:
@@ -106,7 +81,7 @@ def serve(target: str, bind: str) -> None:
     from gunicorn.http import wsgi
 
     wsgi.SERVER = "rdev"  # the Server header; gunicorn has no setting for it
-    _Function(target, bind).run()
+    _served(target, bind).run()
 
 
 if __name__ == "__main__":

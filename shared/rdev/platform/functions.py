@@ -9,45 +9,34 @@ import resource
 from typing import Any
 
 from gevent import monkey
-from gunicorn.app.base import BaseApplication
 from gunicorn.http import wsgi
 
-from rdev.platform.function import end_streams_with, end_telemetry
 from rdev.platform.listener import LISTEN_FD
+from rdev.platform.served import Served, end_streams_with, end_telemetry
 
 CONNECTIONS = 20_000
 
 
-class _Functions(BaseApplication):  # type: ignore[misc] # gunicorn has no annotations
-    def __init__(self, bind: str) -> None:
-        self._bind = bind
-        super().__init__()
-
-    def load_config(self) -> None:
-        options = {
-            "bind": self._bind,
-            "workers": 1,
-            "worker_class": "rdev.platform.gevent_worker.Worker",
-            "worker_connections": CONNECTIONS,
-            "timeout": 0,
-            "graceful_timeout": 5,
-            "keepalive": 75,
-            "limit_request_line": 8190,
-            "limit_request_fields": 100,
-            "limit_request_field_size": 8190,
-            "control_socket_disable": True,
-            "proc_name": "rdev functions",
-            "loglevel": "warning",
-            "post_worker_init": end_streams_with,
-            "worker_exit": end_telemetry,
-        }
-        for name, value in options.items():
-            self.cfg.set(name, value)
-
-    def load(self) -> Any:
+def _served(bind: str) -> Served:
+    def load() -> Any:
         from rdev.platform.gateway import application
 
         return application()
+
+    return Served(
+        load,
+        bind=bind,
+        worker_class="rdev.platform.gevent_worker.Worker",
+        worker_connections=CONNECTIONS,
+        graceful_timeout=5,
+        keepalive=75,
+        limit_request_line=8190,
+        limit_request_fields=100,
+        limit_request_field_size=8190,
+        proc_name="rdev functions",
+        post_worker_init=end_streams_with,
+        worker_exit=end_telemetry,
+    )
 
 
 def serve(host: str, port: int) -> None:
@@ -62,7 +51,7 @@ def serve(host: str, port: int) -> None:
     wsgi.SERVER = "rdev"  # the Server header; gunicorn has no setting for it
     handed = os.environ.pop(LISTEN_FD, None)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    _Functions(f"fd://{handed}" if handed else address).run()
+    _served(f"fd://{handed}" if handed else address).run()
 
 
 def _allow_many_connections() -> None:

@@ -11,11 +11,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from gunicorn.app.base import BaseApplication
-
 from rdev import wiring
 from rdev.platform.gateway import load_function
 from rdev.platform.logs import configure
+from rdev.platform.served import Served
 from rdev.platform.wakeups import Wakeups
 
 if TYPE_CHECKING:
@@ -28,30 +27,17 @@ _HAND_OVER_S = 4.0
 _LOOK_S = 0.1
 
 
-class _Resident(BaseApplication):  # type: ignore[misc] # gunicorn has no annotations
-    def __init__(self, bind: str) -> None:
-        self._bind = bind
-        super().__init__()
-
-    def load_config(self) -> None:
-        options = {
-            "bind": self._bind,
-            "workers": 1,
-            "worker_class": "gthread",
-            "threads": 4,
-            "timeout": 0,
-            "graceful_timeout": 5,
-            "control_socket_disable": True,
-            "proc_name": "rdev runner",
-            "loglevel": "warning",
-            "post_worker_init": _start,
-            "worker_exit": _hand_over,
-        }
-        for name, value in options.items():
-            self.cfg.set(name, value)
-
-    def load(self) -> Any:
-        return Wakeups({noun: load_function(noun) for noun in ("runner", "webhooks")})
+def _served(bind: str) -> Served:
+    return Served(
+        lambda: Wakeups({noun: load_function(noun) for noun in ("runner", "webhooks")}),
+        bind=bind,
+        worker_class="gthread",
+        threads=4,
+        graceful_timeout=5,
+        proc_name="rdev runner",
+        post_worker_init=_start,
+        worker_exit=_hand_over,
+    )
 
 
 def _start(worker: Any) -> None:
@@ -91,7 +77,7 @@ def _hand_over(_arbiter: Any, _worker: Any) -> None:
 def run(bind: str | None = None) -> None:
     """Serve until SIGTERM, then hand over what runs. `bind` as gunicorn's, `RDEV_RUNNER_BIND`."""
     configure()
-    _Resident(bind or os.environ.get("RDEV_RUNNER_BIND", "127.0.0.1:8081")).run()
+    _served(bind or os.environ.get("RDEV_RUNNER_BIND", "127.0.0.1:8081")).run()
 
 
 if __name__ == "__main__":
