@@ -19,6 +19,11 @@ SOURCE_ROOT = Path(__file__).resolve().parents[2]
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")  # as browsers send it: no path
 
 
+def _listed(value: str) -> list[str]:
+    """What stands between the commas."""
+    return [text for part in value.split(",") if (text := part.strip())]
+
+
 class Settings(BaseSettings):
     """What a process of rdev needs to know. Immutable; read once."""
 
@@ -153,29 +158,27 @@ class Settings(BaseSettings):
 
     @property
     def cors_allowed_origins(self) -> list[str]:
-        return [text for part in self.cors_origins.split(",") if (text := part.strip())]
+        return _listed(self.cors_origins)
 
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, value: str) -> str:
-        for part in value.split(","):
-            if part.strip() and not _ORIGIN.fullmatch(part.strip()):
-                raise ValueError(f"{part.strip()!r} is no origin, such as https://example.com")
+        for part in _listed(value):
+            if not _ORIGIN.fullmatch(part):
+                raise ValueError(f"{part!r} is no origin, such as https://example.com")
         return value
 
     @property
-    def project_namespaces(self) -> tuple[str, ...]:
-        return tuple(
-            text for part in self.kubernetes_namespaces.split(",") if (text := part.strip())
-        )
+    def project_namespaces(self) -> list[str]:
+        return _listed(self.kubernetes_namespaces)
 
     @property
     def trusted_proxy_networks(self) -> list[str]:
-        return [text for part in self.trusted_proxies.split(",") if (text := part.strip())]
+        return _listed(self.trusted_proxies)
 
     @property
     def webhook_allow_networks(self) -> list[str]:
-        return [text for part in self.webhook_allow_cidrs.split(",") if (text := part.strip())]
+        return _listed(self.webhook_allow_cidrs)
 
     @property
     def webhook_delays_s(self) -> tuple[float, ...]:
@@ -184,7 +187,7 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies", "webhook_allow_cidrs")
     @classmethod
     def _are_networks(cls, value: str) -> str:
-        parse_networks(part for part in value.split(",") if part.strip())
+        parse_networks(_listed(value))
         return value
 
     @model_validator(mode="before")

@@ -26,6 +26,9 @@ SUBCOMMANDS = frozenset(
     write-tree
     """.split()  # noqa: SIM905 - a list of strings is unreadable at this length
 )
+PROTOCOLS = ("https", "http", "ssh")
+"""What a clone may speak: `ext::` would run a program of the URL's choice."""
+
 _BEFORE = {"--no-pager", "-P", "--no-optional-locks", "--literal-pathspecs", "--no-replace-objects"}
 _ALONE = {"--version", "-v", "--help", "-h"}
 
@@ -179,3 +182,14 @@ def _config_problem(given: Sequence[str]) -> str | None:
         return None
     key = plain[0] if plain else "config"
     return f"{key!r}: {_CONFIG}"
+
+
+def unattended(protocols: Sequence[str] = PROTOCOLS) -> dict[str, str]:
+    """The environment of a git that asks for no password, reads no user's settings, and speaks
+    nothing but these."""
+    return {
+        "GIT_ALLOW_PROTOCOL": ":".join(protocols),
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
+    }

@@ -11,6 +11,7 @@ from typing import Any
 from rdev.domain.callers import Caller
 from rdev.domain.commands import Command, Kind, Priority, Submission
 from rdev.domain.events import FINISHED, QUEUED
+from rdev.domain.git_arguments import unattended
 from rdev.domain.ids import new_id
 from rdev.domain.records import record_of
 from rdev.domain.wakeups import COMMAND_QUEUED
@@ -52,12 +53,7 @@ def cloning(url: str) -> Wish:
         kind=Kind.GIT,
         spec={"args": ["clone", "--quiet", "--", url, "."], "cwd": ".", "limits": {}},
         priority=Priority.HIGH,
-        env={
-            "GIT_ALLOW_PROTOCOL": "https:http:ssh",
-            "GIT_CONFIG_GLOBAL": "/dev/null",
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
-        },
+        env=unattended(),
         labels={"rdev": "setup"},
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rdev.adapters.workspaces.launch_file import DEFAULT_PATH
+from rdev.domain.git_arguments import unattended
 from rdev.errors import InvalidRequest, WorkspaceUnavailable
 
 
@@ -20,7 +21,7 @@ def clone(url: str, into: Path, *, protocols: Sequence[str], timeout_s: float) -
     try:
         done = subprocess.run(  # noqa: S603 - argv only; the URL comes after `--`
             ["git", "clone", "--quiet", "--", url, os.fspath(into)],  # noqa: S607
-            env=_environment(protocols),
+            env={"PATH": DEFAULT_PATH, "LANG": "C.UTF-8", **unattended(protocols)},
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -38,14 +39,3 @@ def clone(url: str, into: Path, *, protocols: Sequence[str], timeout_s: float) -
         said = done.stderr.decode(errors="replace").replace(url, "<git_url>").strip()
         last = said.splitlines()[-1] if said else f"git clone exited with {done.returncode}"
         raise InvalidRequest.field("git_url", last[:300])
-
-
-def _environment(protocols: Sequence[str]) -> dict[str, str]:
-    return {
-        "PATH": DEFAULT_PATH,
-        "LANG": "C.UTF-8",
-        "GIT_ALLOW_PROTOCOL": ":".join(protocols),
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
-    }

@@ -21,6 +21,7 @@ from rdev.adapters.workspaces.local_workspace import (
     cgroup_prefix,
 )
 from rdev.adapters.workspaces.watch import Watches
+from rdev.domain.git_arguments import PROTOCOLS
 from rdev.domain.workspaces import ALWAYS_RUNNING, Found, State, WorkspaceState
 from rdev.errors import Conflict, InvalidRequest
 
@@ -42,7 +43,7 @@ class LocalWorkspaces:
         shell: Sequence[str] = ("/bin/sh",),
         path: str = launch_file.DEFAULT_PATH,
         use_inotify: bool = True,
-        git_protocols: Sequence[str] = ("https", "http", "ssh"),
+        git_protocols: Sequence[str] = PROTOCOLS,
         clone_timeout_s: float = 300.0,
         find_cgroups: Callable[[], Parents] = cgroups.find,
     ) -> None:
