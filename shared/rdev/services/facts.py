@@ -68,9 +68,7 @@ def project_created(tx: Transaction, by: Caller, project: Project) -> None:
 
 def project_discovered(tx: Transaction, project: Project) -> None:
     """By nobody: it carried the label."""
-    tx.audit.append(
-        AuditEntry("project.discovered", None, project_id=project.id, subject=project.id)
-    )
+    _by_nobody(tx, "project.discovered", project.id, project.id)
     news.project_created(tx, project)
 
 
@@ -101,12 +99,7 @@ def project_stopped(tx: Transaction, by: Caller, project_id: str) -> None:
 
 def project_idle(tx: Transaction, project_id: str) -> None:
     """Stopped by rdev itself, for it had no command for a while."""
-    details = {"why": "idle"}
-    tx.audit.append(
-        AuditEntry(
-            "project.stopped", None, project_id=project_id, subject=project_id, details=details
-        )
-    )
+    _by_nobody(tx, "project.stopped", project_id, project_id, {"why": "idle"})
     news.project_stopped(tx, project_id, "idle")
 
 
@@ -144,10 +137,7 @@ def delivery_repeated(tx: Transaction, by: Caller, delivery: Delivery) -> None:
 
 
 def endpoint_disabled(tx: Transaction, endpoint: Endpoint) -> None:
-    entry = AuditEntry(
-        "endpoint.disabled", None, subject=endpoint.id, details=news.described(endpoint)
-    )
-    tx.audit.append(entry)
+    _by_nobody(tx, "endpoint.disabled", endpoint.id, details=news.described(endpoint))
     news.endpoint_disabled(tx, endpoint)
 
 
@@ -170,6 +160,19 @@ def _by(
             subject=subject,
             details=details or {},
         )
+    )
+
+
+def _by_nobody(
+    tx: Transaction,
+    action: str,
+    subject: str,
+    project_id: str | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """What rdev does by itself."""
+    tx.audit.append(
+        AuditEntry(action, None, project_id=project_id, subject=subject, details=details or {})
     )
 
 
