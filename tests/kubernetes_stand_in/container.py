@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,10 @@ class Container:
 
     def _first_process(self) -> int:
         """The pid on the host, as soon as the container's own program runs."""
-        children = Path(f"/proc/{self._outer.pid}/task/{self._outer.pid}/children")
         deadline = time.monotonic() + 30
         while self._outer.poll() is None and time.monotonic() < deadline:
             try:
-                pid = int(children.read_text().split()[0])
+                pid = self._children()[0]
                 if Path(f"/proc/{pid}/root").readlink() == self._root:
                     program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
                     if program != b"unshare":
@@ -96,6 +96,16 @@ class Container:
             time.sleep(0.002)
         self.kill()
         raise StartFailed(self._log.read_text().strip() or "its program ended at once")
+
+    def _children(self) -> list[int]:
+        """Process 1, which may not be the container's own program yet; nobody where it ended."""
+        if self._outer.poll() is not None:
+            return []
+        of = f"/proc/{self._outer.pid}/task/{self._outer.pid}/children"
+        try:
+            return [int(pid) for pid in Path(of).read_text().split()]
+        except OSError:  # it ended just now
+            return []
 
     def run(self, argv: Sequence[str], *, stdin: bool) -> "subprocess.Popen[bytes]":
         """Another process in it. Raises FileNotFoundError."""
@@ -139,11 +149,9 @@ class Container:
     def kill(self) -> None:
         """With process 1 the kernel kills all of its pids. By name: what changed its user is not
         killed with its parent."""
-        try:
-            if self.pid and self._outer.poll() is None:
-                os.kill(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        for pid in self._children():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._outer.kill()
         self._outer.wait()
         for each in self._execs:
