@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rdev.adapters.postgres.database import Database
     from rdev.adapters.redis.streams import Streams
     from rdev.adapters.redis.tickets import Tickets
+    from rdev.adapters.workspaces.kubernetes.access import Access
     from rdev.adapters.workspaces.kubernetes.api import Api
     from rdev.adapters.workspaces.kubernetes.seen import Pod
     from rdev.adapters.workspaces.kubernetes.workspaces import KubernetesWorkspaces
@@ -79,33 +80,37 @@ def archive() -> "ObjectArchive":
 
 @once
 def workspaces() -> "Workspaces":
-    from rdev.adapters.workspaces.local import LocalWorkspaces
-
     s = settings()
     if s.workspaces == "kubernetes":
         return kubernetes_workspaces()
+    from rdev.adapters.workspaces.local import LocalWorkspaces
+
     return LocalWorkspaces(s.workspaces_dir, s.commands_dir, drain_s=s.drain_s)
 
 
 @once
-def kubernetes_api() -> "Api":
+def kubernetes_access() -> "Access":
     from rdev.adapters.workspaces.kubernetes.access import Access
+
+    return Access(settings().kubeconfig)
+
+
+@once
+def kubernetes_api() -> "Api":
     from rdev.adapters.workspaces.kubernetes.api import Api
 
-    s = settings()
-    return Api(Access(s.kubeconfig).client, timeout_s=s.kubernetes_timeout_s)
+    return Api(kubernetes_access().client, timeout_s=settings().kubernetes_timeout_s)
 
 
 @once
 def kubernetes_workspaces() -> "KubernetesWorkspaces":
     """Asks the cluster nothing yet: that is for the first need."""
-    from rdev.adapters.workspaces.kubernetes.access import Access
     from rdev.adapters.workspaces.kubernetes.templates import Templates
     from rdev.adapters.workspaces.kubernetes.view import View
     from rdev.adapters.workspaces.kubernetes.workspaces import KubernetesWorkspaces
 
     s = settings()
-    namespaces = s.project_namespaces or (Access(s.kubeconfig).namespace(),)
+    namespaces = s.project_namespaces or [kubernetes_access().namespace()]
     return KubernetesWorkspaces(
         kubernetes_api(),
         View(kubernetes_api(), namespaces),

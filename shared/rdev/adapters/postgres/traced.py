@@ -12,8 +12,6 @@ from rdev.ports import tracing
 
 class TracedConnection(psycopg.Connection[DictRow]):
     def execute(self, query: Any, *args: Any, **options: Any) -> psycopg.Cursor[DictRow]:
-        if not tracing.on():
-            return super().execute(query, *args, **options)
         name = sys._getframe(1).f_code.co_qualname  # such as CommandRows.insert
         with tracing.inner(name, {"db.system.name": "postgresql", "db.operation.name": name}):
             return super().execute(query, *args, **options)

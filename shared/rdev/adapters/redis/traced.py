@@ -10,23 +10,18 @@ from rdev.ports import tracing
 
 class TracedPipeline(Pipeline):
     def execute(self, raise_on_error: bool = True) -> list[Any]:
-        if not tracing.on():
-            return super().execute(raise_on_error)
-        size = len(self.command_stack)
         attributes: dict[str, tracing.Value] = {"db.system.name": "redis"}
-        attributes["db.operation.batch.size"] = size
+        attributes["db.operation.batch.size"] = len(self.command_stack)
         with tracing.inner("PIPELINE", attributes):
             return super().execute(raise_on_error)
 
 
 class TracedRedis(redis.Redis):
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        if not tracing.on():
-            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         name = str(args[0])
         attributes = {"db.system.name": "redis", "db.operation.name": name}
         with tracing.inner(name, attributes):
-            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call] # theirs
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         return TracedPipeline(

@@ -1,6 +1,6 @@
-"""OpenTelemetry, where the standard `OTEL_*` variables name an endpoint; else nothing of its SDK is
-even imported. Call `start` in the process that serves: the exporter's thread does not outlive a
-fork."""
+"""OpenTelemetry, where the standard `OTEL_*` variables name an endpoint; else this imports nothing
+of its SDK. Call `start` in the process that serves: the exporter's thread does not outlive a fork.
+"""
 
 import atexit
 import os
