@@ -14,7 +14,7 @@ from chaos.client import FINAL, PROJECT, Case
 from chaos.cluster import Cluster, command_processes
 from chaos.load import NO_SPACE, written
 
-_SETTLE_S = 90.0
+SETTLE_S = 90.0
 
 
 @dataclass
@@ -65,7 +65,7 @@ def check(
     _check_rows(cluster, cases, verdict)
 
 
-def settle(cluster: Cluster, verdict: Verdict) -> None:
+def settle(cluster: Cluster, verdict: Verdict, within_s: float = SETTLE_S) -> None:
     """Wait for the sweeps to have done their work; what is left then is a left-over."""
     for what, look in {
         "row not ended": lambda: _rows(cluster, "status in ('queued', 'running')"),
@@ -74,7 +74,7 @@ def settle(cluster: Cluster, verdict: Verdict) -> None:
         "command directory left": lambda: _directories(cluster),
         "ticket left": lambda: _tickets(cluster),
     }.items():
-        for which in _until_none(look):
+        for which in _until_none(look, within_s):
             verdict.note(what, which)
 
 
@@ -183,8 +183,8 @@ def _check_rows(cluster: Cluster, cases: list[Case], verdict: Verdict) -> None:
             verdict.note("a command that nobody knows", command_id)
 
 
-def _until_none(look: Callable[[], list[str]]) -> list[str]:
-    deadline = time.monotonic() + _SETTLE_S
+def _until_none(look: Callable[[], list[str]], within_s: float) -> list[str]:
+    deadline = time.monotonic() + within_s
     while (found := look()) and time.monotonic() < deadline:
         time.sleep(0.2)
     return found

@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from chaos.checks import Verdict, check, settle
+from chaos.checks import SETTLE_S, Verdict, check, settle
 from chaos.client import PROJECT, Case, Client
 from chaos.cluster import RUNNERS, Cluster, cluster
 from chaos.load import Work
@@ -69,11 +69,11 @@ class Scene:
             time.sleep(0.05)
         return found
 
-    def verdict(self) -> Verdict:
+    def verdict(self, settle_s: float = SETTLE_S) -> Verdict:
         for thread in self._threads:
             thread.join()
         verdict = Verdict()
-        settle(self.parts, verdict)
+        settle(self.parts, verdict, settle_s)
         for case in self.cases:
             case.fetched_later = self.client.fetch(case)
         check(self.parts, self.cases, [], verdict)
@@ -105,6 +105,39 @@ def paused_while_another_takes_over(unsafe: str = "") -> Verdict:
         time.sleep(1.0)  # the other one has read on for a while
         parts.parts[first].signal(signal.SIGCONT)
         return scene.verdict()
+
+
+def asleep_with_a_requeue_in_hand(unsafe: str = "") -> Verdict:
+    """A runner did not find the workspace, and freezes right before it puts the command back into
+    the queue. Another one takes over, finds the workspace and starts the command; it freezes
+    before it can record that. Then the first one wakes up, and somebody cancels."""
+    sleepy, other = RUNNERS
+    points = {sleepy: "stop:requeue.before", other: "stop:start.after"}
+    with cluster(fail_points=points, unsafe=unsafe) as parts:
+        scene = Scene(parts)
+        parts.parts[other].signal(signal.SIGSTOP)
+        folder = parts.workspaces / PROJECT
+        away = folder.with_name("away")
+        folder.rename(away)
+        case = scene.submit(Work(seed=4, stdout=1000, ends="never"))
+        scene.await_(lambda: len(parts.failures()) == 1)
+        away.rename(folder)
+        parts.parts[other].signal(signal.SIGCONT)
+        scene.await_(lambda: len(parts.failures()) == 2)
+        scene.await_(parts.counter.read_text)
+        parts.parts[sleepy].signal(signal.SIGCONT)
+        # Either it puts the command back at once, or in time it takes it over.
+        scene.await_(lambda: (record := scene.record(case)) and _no_longer_just_claimed(record))
+        case.cancel_after_s = 0.0
+        scene.client.insist(
+            "POST", f"/projects/{PROJECT}/commands/{case.command_id}/cancel", case.key
+        )
+        parts.parts[other].signal(signal.SIGCONT)
+        return scene.verdict(settle_s=5.0 if unsafe else SETTLE_S)
+
+
+def _no_longer_just_claimed(record: dict[str, Any]) -> bool:
+    return bool(record["status"] == "queued" or record["started_at"])
 
 
 def asleep_until_its_command_is_archived() -> tuple[Verdict, list[str]]:

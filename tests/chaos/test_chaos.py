@@ -7,6 +7,7 @@ from chaos.report import render
 from chaos.run import run
 from chaos.scenarios import (
     asleep_until_its_command_is_archived,
+    asleep_with_a_requeue_in_hand,
     killed_right_after_the_start,
     paused_while_another_takes_over,
 )
@@ -35,6 +36,15 @@ def test_a_runner_that_wakes_up_late_changes_nothing() -> None:
 def test_without_the_compare_on_append_doubled_bytes_are_caught() -> None:
     problems = paused_while_another_takes_over(unsafe="append").problems
     assert problems.keys() & {"a reader's bytes are wrong", "GET output is wrong"}
+
+
+def test_a_runner_that_wakes_up_late_puts_nothing_back_into_the_queue() -> None:
+    assert asleep_with_a_requeue_in_hand().problems == {}
+
+
+def test_without_the_epoch_a_command_that_runs_is_caught_cancelled_as_if_it_did_not() -> None:
+    problems = asleep_with_a_requeue_in_hand(unsafe="epoch").problems
+    assert "ran, and the record says it did not" in problems
 
 
 def test_a_runner_that_slept_through_the_archiving_leaves_no_stream_behind() -> None:

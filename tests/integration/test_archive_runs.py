@@ -8,8 +8,9 @@ from archiving import PROJECT, collect, eventually, house, text, types
 
 from rdev.adapters.archive.objects import ObjectArchive
 from rdev.domain.events import FINISHED, GAP, OUTPUT, QUEUED, STARTED
-from rdev.errors import Gone
+from rdev.errors import Gone, StoreUnavailable
 from rdev.services.concluding import ArchiveRules, Concluding
+from rdev.services.retirement import Retirement
 
 MB = 1_000_000
 REDIS_MB = 16
@@ -218,7 +219,7 @@ def test_archives_are_removed_when_their_time_is_over_and_records_stay(place):
         for command in (old, young):
             place.until_archived(command)
         age(place, old, days=2)
-        runner._archiver._retire()
+        runner._archiver._retirement.run()
     place.client.flushall()
     assert place.output(young, "stdout") == b"young\n"
     with pytest.raises(Gone):
@@ -227,6 +228,31 @@ def test_archives_are_removed_when_their_time_is_over_and_records_stay(place):
     assert place.record(old).status == "succeeded"
     with place.database.transaction() as tx:
         assert tx.archive.outlived(older_than_s=0, limit=9) == [(PROJECT, young.id)]
+
+
+class Stuck(ObjectArchive):
+    """Cannot remove what one command left."""
+
+    stays: str
+
+    def remove(self, project_id, command_id):
+        if command_id == self.stays:
+            raise StoreUnavailable("refused")
+        super().remove(project_id, command_id)
+
+
+def test_an_archive_that_cannot_be_removed_does_not_keep_the_others(place):
+    with place.running():
+        commands = [place.submit(f"echo {n}") for n in range(3)]
+        for command in commands:
+            place.until_archived(command)
+            age(place, command, days=2)
+    archive = Stuck(place.urls["archive"])
+    archive.stays = commands[0].id
+    Retirement(place.database.transaction, archive, 1, stopping=lambda: False).run()
+    with place.database.transaction() as tx:
+        assert tx.archive.outlived(older_than_s=0, limit=9) == [(PROJECT, commands[0].id)]
+    assert len(list((place.folder / "archive").rglob("*.zst"))) == 1
 
 
 def test_pointers_of_the_projects_stream_resolve_through_the_archive(place):

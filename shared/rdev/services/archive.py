@@ -20,6 +20,7 @@ from rdev.errors import RdevError
 from rdev.ports import EventStreams, SegmentArchive, Transactions, Workspaces
 from rdev.services.concluding import ArchiveRules, Concluding
 from rdev.services.paced import PacedStreams
+from rdev.services.retirement import Retirement
 from rdev.services.trails import SEGMENT_BYTES, Place, Trail
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,6 @@ _BATCH = 16
 _MOST_WAITING = 1000
 _RETIRE_SHARE = 0.05
 """Of the sweeps: nobody need remember the last time."""
-_DAY_S = 86400.0
 _QUERY = re.compile(r"\?\S+")
 
 
@@ -77,6 +77,9 @@ class Archiver:
         self._failures = 0
         self._resume_at = 0.0
         self._threads: list[threading.Thread] = []
+        self._retirement = Retirement(
+            transaction, archive, rules.retention_days, stopping=self._stopping.is_set
+        )
         self._retirement_due = False
 
     def watching(self, streams: EventStreams) -> EventStreams:
@@ -189,7 +192,7 @@ class Archiver:
             job: Callable[[], None] | None = None
             if self._retirement_due:
                 self._retirement_due = False
-                job = self._retire
+                job = self._retirement.run
             elif self._due:
                 running = self._due.popleft()
                 job = lambda: self._advance(running)  # noqa: E731 - binds this one
@@ -233,21 +236,6 @@ class Archiver:
         finally:
             with self._changed:
                 self._ended_ids.difference_update(command.id for command, _ in ended)
-
-    def _retire(self) -> None:
-        """Remove archives that were kept for long enough; the records stay."""
-        if not self._rules.retention_days:
-            return
-        older_than_s = self._rules.retention_days * _DAY_S
-        while not self._stopping.is_set():
-            with self._transaction() as tx:
-                outlived = tx.archive.outlived(older_than_s=older_than_s, limit=_BATCH)
-            if not outlived:
-                return
-            for place in outlived:
-                self._archive.remove(*place)
-            with self._transaction() as tx:
-                tx.archive.mark_removed([command_id for _, command_id in outlived])
 
 
 def _cause(exc: Exception) -> str:

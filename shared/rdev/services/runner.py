@@ -18,6 +18,7 @@ from rdev.failpoints import reach
 from rdev.ports import EventStreams, QueueTickets, Transactions, Workspaces
 from rdev.services.archive import Archiver
 from rdev.services.attempt import WAIT_AGAIN_S, Attempt
+from rdev.services.background import Background
 from rdev.services.claiming import Claiming
 from rdev.services.closing import Closing
 from rdev.services.following import Rules
@@ -101,6 +102,7 @@ class Runner:
         self._workers = 0
         self._workers_changed = threading.Condition()
         self._leases_first = threading.Event()
+        self._background = Background(self._stopping)
 
     # --- as a resident process, or inside a request ----------------------------------------------
 
@@ -108,7 +110,7 @@ class Runner:
         """Serve until `stop()`; then hand over what runs, without touching it."""
         if self._archiver:
             self._archiver.start()
-        self._in_background(self._renew_leases, self._hear_doorbell, self._sweep_regularly)
+        self._background.run(self._renew_leases, self._hear_doorbell, self._sweep_regularly)
         self.fill_slots()
         while not self._stopping.is_set():
             self._await_ticket(_TICKET_WAIT_S)
@@ -120,7 +122,7 @@ class Runner:
         until = time.monotonic() + for_s
         if self._archiver:
             self._archiver.start()
-        self._in_background(self._renew_leases, self._hear_doorbell)
+        self._background.run(self._renew_leases, self._hear_doorbell)
         try:
             self._look_everywhere()
             # A worker ends only when there was nothing for it to claim.
@@ -224,20 +226,6 @@ class Runner:
         return claim
 
     # --- in the background -----------------------------------------------------------------------
-
-    def _in_background(self, *loops: Callable[[], None]) -> None:
-        for loop in loops:
-            name = loop.__name__.strip("_")
-            threading.Thread(target=self._for_ever, args=(loop,), name=name, daemon=True).start()
-
-    def _for_ever(self, loop: Callable[[], None]) -> None:
-        """A thread that ended would not be missed by anybody until it is too late."""
-        while not self._stopping.is_set():
-            try:
-                loop()
-            except Exception:
-                log.exception("began anew")
-                self._stopping.wait(1.0)
 
     def _look_again_soon(self) -> None:
         """A command waits for its workspace: no ticket tells when it is to be claimed again."""

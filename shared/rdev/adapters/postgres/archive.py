@@ -39,16 +39,19 @@ class ArchiveRows:
         ).fetchone()
         return row is not None and row["archived"]
 
-    def outlived(self, *, older_than_s: float, limit: int) -> list[tuple[str, str]]:
-        """(project, command) of archives that were to be kept no longer than this."""
+    def outlived(
+        self, *, older_than_s: float, limit: int, but: Sequence[str] = ()
+    ) -> list[tuple[str, str]]:
+        """(project, command) of archives that were to be kept no longer than this, `but` for the
+        commands named."""
         rows = self._sql.execute(
             """
             select project_id, id from commands
             where archived and archive_removed_at is null
-                and finished_at < now() - make_interval(secs => %s)
+                and finished_at < now() - make_interval(secs => %s) and id <> all(%s)
             order by finished_at limit %s
             """,
-            (older_than_s, limit),
+            (older_than_s, list(but), limit),
         )
         return [(row["project_id"], row["id"]) for row in rows]
 
