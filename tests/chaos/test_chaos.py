@@ -42,9 +42,10 @@ def test_a_runner_that_wakes_up_late_puts_nothing_back_into_the_queue() -> None:
     assert asleep_with_a_requeue_in_hand().problems == {}
 
 
-def test_without_the_epoch_a_command_that_runs_is_caught_cancelled_as_if_it_did_not() -> None:
+def test_without_the_epoch_an_untrue_end_is_caught() -> None:
     problems = asleep_with_a_requeue_in_hand(unsafe="epoch").problems
-    assert "ran, and the record says it did not" in problems
+    # Which of them depends on how far the other runner comes before its lease is renewed.
+    assert problems.keys() & {"ran, and the record says it did not", "untrue end"}
 
 
 def test_a_runner_that_slept_through_the_archiving_leaves_no_stream_behind() -> None:
