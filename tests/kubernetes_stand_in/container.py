@@ -53,6 +53,7 @@ class Container:
             start_new_session=True,
         )
         log.close()
+        self._guard = _guard(self._outer.pid)
         self.pid = 0
         self.pid = self._first_process()
 
@@ -149,6 +150,8 @@ class Container:
     def kill(self) -> None:
         """With process 1 the kernel kills all of its pids. By name: what changed its user is not
         killed with its parent."""
+        self._guard.kill()
+        self._guard.communicate()
         for pid in self._children():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -157,3 +160,15 @@ class Container:
         for each in self._execs:
             each.wait(30)
         shutil.rmtree(self._root, ignore_errors=True)
+
+
+def _guard(group: int) -> "subprocess.Popen[bytes]":
+    """Kills a process group as soon as this process is gone, however it went: then the pipe that
+    it reads from ends. Not PR_SET_PDEATHSIG: that strikes when the thread that forked ends."""
+    return subprocess.Popen(
+        ["sh", "-c", 'cat >/dev/null; kill -s KILL -- "-$0"', str(group)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )

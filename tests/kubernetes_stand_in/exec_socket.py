@@ -45,7 +45,7 @@ class Wire:
     def send(self, data: bytes) -> None:
         limit = self.fault.sent
         if limit is not None and self.sent + len(data) >= limit:
-            self._out(data[: limit - self.sent])
+            self._out(data[: max(0, limit - self.sent)])
             self._strike()
         self._out(data)
 
@@ -57,7 +57,12 @@ class Wire:
         limit = self.fault.received
         if limit is not None and self.received >= limit:
             self._strike()
-        data = self.socket.recv(65536 if limit is None else min(65536, limit - self.received))
+        data = self.socket.recv(65536)
+        limit = self.fault.received  # anew: it may have frozen while this waited
+        if limit is not None and data:
+            data = data[: max(0, limit - self.received)]
+            if not data:
+                self._strike()
         self.received += len(data)
         return data
 

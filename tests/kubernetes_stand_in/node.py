@@ -49,7 +49,7 @@ class Node(SmallCluster):
         with self.changed:
             if kind == PODS and (PODS, raw["metadata"]["name"]) not in self.objects:
                 raw["status"] = {"phase": "Pending"}
-                raw["metadata"].setdefault("creationTimestamp", self.now())
+            raw["metadata"].setdefault("creationTimestamp", self.now())
             return super().put(kind, raw)
 
     def remove(self, kind: str, name: str, grace_s: float | None = None) -> None:

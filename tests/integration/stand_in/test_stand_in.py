@@ -1,109 +1,15 @@
 """The stand-in speaks to the Kubernetes client as a cluster does."""
 
-import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import pytest
-from kubernetes import client, config
-from kubernetes.client import ApiClient, ApiException, CoreV1Api
-from kubernetes.stream import stream
-from kubernetes.stream.ws_client import WSClient
+from kubernetes import client
+from kubernetes.client import ApiException
 from websocket import WebSocketConnectionClosedException
 
 from kubernetes_stand_in.exec_socket import Fault
-from kubernetes_stand_in.stand_in import StandIn, kubernetes_stand_in
 from live_stack import wait_for
-from rdev.adapters.workspaces.kubernetes.manifests import stateful_set
-from rdev.adapters.workspaces.kubernetes.template import Template
-from small_cluster import NAMESPACE, PODS, SETS
-
-if os.geteuid() != 0 or not shutil.which("busybox"):
-    pytest.skip("pods of the stand-in take root and a busybox", allow_module_level=True)
+from small_cluster import NAMESPACE, PODS
 
 SHELLS = ("debian", "alpine", "distroless-sh")
-
-
-@dataclass
-class There:
-    """The stand-in, and what a client of it does."""
-
-    cluster: StandIn
-    kubeconfig: Path
-    open: ExitStack
-
-    @property
-    def core(self) -> CoreV1Api:
-        """A client of its own connections: an exec swaps its methods."""
-        configuration = client.Configuration()
-        config.load_kube_config(str(self.kubeconfig), client_configuration=configuration)
-        made = ApiClient(configuration)
-        self.open.callback(made.rest_client.pool_manager.clear)
-        return CoreV1Api(made)
-
-    def await_running(self, pod: str) -> Any:
-        def running() -> Any:
-            try:
-                seen = self.core.read_namespaced_pod(pod, NAMESPACE)
-            except ApiException:
-                return None
-            statuses = seen.status.container_statuses
-            return seen if statuses and statuses[0].ready else None
-
-        return wait_for(running)
-
-    def exec(self, pod: str, *argv: str, stdin: bool = False) -> WSClient:
-        self.await_running(pod)
-        opened = stream(
-            self.core.connect_get_namespaced_pod_exec,
-            pod,
-            NAMESPACE,
-            command=list(argv),
-            stdin=stdin,
-            stdout=True,
-            stderr=True,
-            _preload_content=False,
-            binary=True,
-        )
-        assert isinstance(opened, WSClient)
-        # Its own close does nothing once the server has closed: the socket would stay open.
-        self.open.callback(opened.sock.shutdown)
-        return opened
-
-    def run(self, pod: str, *argv: str) -> tuple[bytes, bytes, dict[str, Any]]:
-        opened = self.exec(pod, *argv)
-        opened.run_forever(timeout=30)
-        out, err, status = (opened.read_channel(each) for each in (1, 2, 3))
-        return out or b"", err or b"", json.loads(status or "null")
-
-    def sh(self, pod: str, line: str) -> bytes:
-        return self.run(pod, "sh", "-c", line)[0]
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StandIn, Path]]:
-    with kubernetes_stand_in(tmp_path_factory.mktemp("stand-in")) as made:
-        for image in SHELLS:
-            template = Template(image=f"registry.test/{image}:1")
-            made[0].put(SETS, _set(image, template))
-        yield made
-
-
-@pytest.fixture
-def there(cluster: tuple[StandIn, Path]) -> Iterator[There]:
-    with ExitStack() as stack:
-        yield There(*cluster, stack)
-
-
-def _set(name: str, template: Template) -> dict[str, Any]:
-    made = stateful_set(name, template, template_name="default")
-    made["metadata"]["generation"] = 1
-    return made
 
 
 @pytest.mark.parametrize("image", SHELLS)
