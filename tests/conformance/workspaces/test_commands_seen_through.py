@@ -1,0 +1,74 @@
+"""A runner sees commands through to their true end, wherever they run."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from conformance.workspaces.serving import Serving
+from live_stack import wait_for
+from rdev.domain.commands import Status
+
+
+@pytest.fixture
+def serving(target, project, database_url, redis_url) -> Iterator[Serving]:
+    serving = Serving(target, project, database_url, redis_url)
+    with closing(serving.stack):
+        yield serving
+
+
+STUBBORN = "trap '' TERM; echo on; while :; do sleep 0.1; done"
+
+
+def test_a_command_is_ended_when_its_time_is_over(serving):
+    with serving.runner():
+        ended = serving.ended(serving.submit("echo on; sleep 1000", timeout_s=0.5))
+    assert (ended.status, ended.reason, ended.signal) == (Status.TIMED_OUT, "timeout", "TERM")
+    assert serving.streamed(ended) == b"on\n"
+    assert serving.survivors(ended) == 0
+
+
+def test_a_cancelled_command_ends_by_term(serving):
+    with serving.runner():
+        command = serving.submit("echo on; sleep 1000")
+        wait_for(lambda: serving.streamed(command) == b"on\n")
+        serving.exec.cancel(serving.by, serving.project, command.id)
+        ended = serving.ended(command)
+    assert (ended.status, ended.signal, ended.exit_code) == (Status.CANCELLED, "TERM", 143)
+    assert serving.survivors(ended) == 0
+
+
+def test_what_does_not_end_by_term_is_killed_with_all_it_left_behind(serving):
+    with serving.runner():
+        command = serving.submit(f'setsid sh -c "{STUBBORN}" & {STUBBORN}')
+        wait_for(lambda: serving.streamed(command) == b"on\non\n")
+        serving.exec.cancel(serving.by, serving.project, command.id)
+        ended = serving.ended(command)
+    assert (ended.status, ended.signal, ended.exit_code) == (Status.CANCELLED, "KILL", 137)
+    assert serving.survivors(ended) == 0
+
+
+def test_a_command_that_writes_too_much_is_ended(serving):
+    with serving.runner():
+        ended = serving.ended(serving.submit("cat /dev/zero", output_mb=1))
+    assert (ended.status, ended.reason) == (Status.FAILED, "output_limit")
+    assert ended.output.stdout >= 1_000_000
+    assert serving.survivors(ended) == 0
+
+
+def test_what_one_runner_leaves_another_follows_to_its_end(serving):
+    count, go = f"count-{serving.by.key.id}", f"go-{serving.by.key.id}"
+    line = (
+        f"echo x >>{count}; echo one; until [ -e {go} ]; do sleep 0.05; done; cat {count}; exit 3"
+    )
+    with serving.runner():
+        command = serving.submit(line)
+        wait_for(lambda: serving.streamed(command) == b"one\n")
+    with serving.target.another() as workspaces:
+        assert workspaces.wait_running(serving.project, 120).running
+        with serving.runner(workspaces):
+            assert serving.ended(serving.submit(f": >{go}")).status is Status.SUCCEEDED
+            ended = serving.ended(command)
+    assert (ended.status, ended.exit_code) == (Status.FAILED, 3)
+    assert serving.streamed(ended) == b"one\nx\n"
+    assert ended.output.stdout == 6
