@@ -113,9 +113,9 @@ class Container:
         if not self._has(argv[0]):
             raise FileNotFoundError(argv[0])
         who = ["--setuid", str(self._user), "--setgid", str(self._user)]
-        enter = ["nsenter", "--target", str(self.pid), "--mount", "--pid", "--root", *who]
-        if self._cwd != "/":
-            enter.append(f"--wdns={self._cwd}")
+        # Its folder has to be said: else it stays in that of the tests, outside its root.
+        where = ["--target", str(self.pid), "--mount", "--pid", "--root", f"--wdns={self._cwd}"]
+        enter = ["nsenter", *where, *who]
         process = subprocess.Popen(
             ["setpriv", "--no-new-privs", *enter, "--", *argv],
             env=self._env,

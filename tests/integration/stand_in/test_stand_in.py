@@ -24,6 +24,12 @@ def test_a_program_runs_in_a_pod_as_its_user(there, image):
 
 
 @pytest.mark.parametrize("image", SHELLS)
+def test_an_exec_begins_in_the_containers_own_folder(there, image):
+    out, err, _ = there.run(f"{image}-0", "sh", "-c", "pwd -P; cd ..; pwd -P")
+    assert (out, err) == (b"/\n/\n", b"")
+
+
+@pytest.mark.parametrize("image", SHELLS)
 def test_it_sees_no_process_but_the_pods(there, image):
     out, _, _ = there.run(f"{image}-0", "sh", "-c", "cd /proc; echo [0-9]*")
     assert out.split()[0] == b"1"
