@@ -3,7 +3,7 @@
 import json
 import random
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -119,6 +119,46 @@ def test_a_column_that_is_not_what_its_entry_says_is_found(
     verdict = check(database)
     assert "a column" in str(verdict.problem)
     assert verdict.checked == 2
+
+
+def _days_ago(days: int) -> str:
+    return (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="microseconds")
+
+
+def test_a_row_that_was_put_in_later_than_it_says_is_found(
+    database: Database, database_url: str
+) -> None:
+    behind_its_back(database_url, _old_row(1, _days_ago(9)), _old_row(2, _days_ago(5)))
+    write(database, 3)
+    seal(database)
+    assert check(database).ok
+    behind_its_back(database_url, _old_row(3, _days_ago(3)))
+    seal(database)
+    verdict = check(database)
+    with psycopg.connect(database_url) as connection:
+        (last,) = connection.execute("select max(seq) from audit_log").fetchone() or (None,)
+    assert (verdict.first_bad_seq, verdict.checked) == (last, 5)
+    assert "later than it says" in str(verdict.problem)
+
+
+def test_a_row_that_was_put_in_under_an_old_number_is_found(
+    database: Database, database_url: str
+) -> None:
+    behind_its_back(database_url, _old_row(1, _days_ago(9)), _old_row(2, _days_ago(5)))
+    write(database, 3)
+    seal(database)
+    now = _days_ago(0)
+    entry = json.dumps({"action": "a", "at": now})
+    behind_its_back(
+        database_url,
+        "insert into audit_log (seq, at, entry) overriding system value "
+        f"values (-7, '{now}', '{entry}')",
+        "insert into audit_unsealed values (-7)",
+    )
+    seal(database)
+    verdict = check(database)
+    assert (verdict.ok, verdict.first_bad_seq) == (False, -7)
+    assert "older rows" in str(verdict.problem)
 
 
 def test_a_row_that_was_removed_before_its_seal_is_missed(

@@ -242,11 +242,16 @@ class Attempt:
             waited_s = tx.queue.wait(*held.pair, why)
             if waited_s is not None:
                 tx.projects.hold(held.claim.command.project_id, WAIT_AGAIN_S)
+                if held.claim.waits == 0:
+                    facts.command_waits(tx, held.claim.command)
             return waited_s
 
     def _requeue(self, held: Held) -> int | None:
         with self._transaction() as tx:
-            return tx.queue.requeue(*held.pair, delay_s=2.0**held.claim.failures)
+            failures = tx.queue.requeue(*held.pair, delay_s=2.0**held.claim.failures)
+            if failures is not None:
+                facts.command_requeued(tx, held.claim.command, failures)
+            return failures
 
     def _forestalled(self, held: Held) -> bool:
         """Whether it is certain now that it never starts."""

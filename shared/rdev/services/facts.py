@@ -3,11 +3,12 @@ and for whoever subscribed to it."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from rdev.domain.audit import AuditEntry
 from rdev.domain.callers import Caller
-from rdev.domain.commands import Command
+from rdev.domain.commands import Command, Status
 from rdev.domain.keys import Key
 from rdev.domain.projects import Project
 from rdev.domain.records import timestamp
@@ -47,6 +48,17 @@ def command_queued(tx: Transaction, by: Caller, command: Command, env: Iterable[
 def command_started(tx: Transaction, command: Command) -> None:
     tx.audit.append(_of(command, "command.started"))
     news.command(tx, "started", command)
+
+
+def command_requeued(tx: Transaction, command: Command, failures: int) -> None:
+    """Claimed, not started, and put back; the runner's log says why."""
+    queued = replace(command, status=Status.QUEUED)
+    tx.audit.append(_of(queued, "command.requeued", {"failures": failures}))
+
+
+def command_waits(tx: Transaction, command: Command) -> None:
+    """Put back for the first time because its workspace is not there yet."""
+    tx.audit.append(_of(replace(command, status=Status.QUEUED), "command.waiting"))
 
 
 def command_cancel_requested(tx: Transaction, by: Caller, command: Command) -> None:

@@ -17,6 +17,7 @@ _STALE_TICKET_S = 10.0
 _DAY_S = 86400.0
 _SEALS = 10
 _SEALED_AT_ONCE = 1000
+_CUTS = 100
 
 
 class Sweep:
@@ -84,7 +85,10 @@ class Sweep:
             self._cut_audit()
 
     def _cut_audit(self) -> None:
-        while self._audit_retention_s:
+        """What is too much waits for another day: nothing else is to wait for it."""
+        if not self._audit_retention_s:
+            return
+        for _ in range(_CUTS):
             with self._transaction() as tx:
                 if tx.audit.cut(self._audit_retention_s, _SEALED_AT_ONCE) < _SEALED_AT_ONCE:
                     return

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -14,6 +15,8 @@ _PAGE = 2000
 _ZERO = bytes(32)
 _REPEATED = ("action", "key_id", "address", "project", "subject", "outcome")
 """What columns of the log say once more, under the entry's names."""
+_LATE = timedelta(days=1)
+"""Far more than any transaction is open, or clocks differ."""
 
 
 @dataclass(slots=True)
@@ -21,6 +24,11 @@ class _Head:
     position: int = 0
     hash: bytes = _ZERO
     checked: int = 0
+    newest: datetime | None = None
+    last_seqs: dict[int, int] = field(default_factory=dict)
+    """By day, of the newest two."""
+    settled: int | None = None
+    """The highest row number of the days before them."""
 
 
 class _Broken(Exception):
@@ -121,8 +129,24 @@ def _check(row: dict[str, Any], head: _Head) -> None:
         raise _Broken(f"row {seq}, or the chain at position {position}, was changed", seq)
     if not _columns_hold(row):
         raise _Broken(f"row {seq}: a column is not what its entry says", seq)
+    _check_time(row["at"], seq, head)
     head.position, head.hash = position, expected
     head.checked += 1
+
+
+def _check_time(at: datetime, seq: int, head: _Head) -> None:
+    """The database gives a row its number and its time in one moment, and it is sealed soon after
+    its commit. One that was put in later by hand has a time or a number that does not fit there."""
+    if head.newest is not None and at < head.newest - _LATE:
+        raise _Broken(f"row {seq} was put in later than it says", seq)
+    if head.settled is not None and seq < head.settled:
+        raise _Broken(f"row {seq} was put in among the numbers of older rows", seq)
+    head.newest = at if head.newest is None else max(at, head.newest)
+    today = at.toordinal()
+    head.last_seqs[today] = max(seq, head.last_seqs.get(today, seq))
+    for day in [day for day in head.last_seqs if day < today - 1]:
+        last = head.last_seqs.pop(day)
+        head.settled = last if head.settled is None else max(last, head.settled)
 
 
 def _columns_hold(row: dict[str, Any]) -> bool:
