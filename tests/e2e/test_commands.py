@@ -1,5 +1,6 @@
 """What a command may ask for, through the running stack."""
 
+import json
 import time
 
 from live_stack import Stack, processes_of, wait_for
@@ -69,6 +70,8 @@ def test_a_command_that_waits_too_long_never_runs(stack: Stack) -> None:
         None,
     )
     assert not (stack.workspace("demo") / "too-late").exists()
+    (row, *_) = json.loads(stack.admin.get(f"/audit?subject={late}").body)["data"]
+    assert (row["action"], row["details"]["reason"]) == ("command.finished", "queue_timeout")
     client.post(f"/projects/demo/commands/{blocking}/cancel")
     until(stack, blocking, "cancelled")
 

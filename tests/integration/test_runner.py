@@ -164,7 +164,29 @@ def test_a_stopping_runner_leaves_what_runs_to_the_next_one_at_once(house: House
     assert house.ended(command).status is Status.SUCCEEDED
 
 
-def test_a_command_cannot_start_any_more_once_it_is_said_to_have_failed(house: House) -> None:
+def audited(url: str, command: Command) -> list[tuple[str, str | None, str | None]]:
+    """Of each row: action, outcome, and the reason of an end."""
+    with psycopg.connect(url) as sql:
+        return sql.execute(
+            "select action, outcome, entry::jsonb #>> '{details,reason}' from audit_log "
+            "where subject = %s order by seq",
+            (command.id,),
+        ).fetchall()
+
+
+def test_what_goes_back_into_the_queue_is_in_the_audit_log(house: House, database_url: str) -> None:
+    root = house.folder / "w" / PROJECT
+    root.rename(root.with_name("away"))
+    command = house.submit()
+    house.start()
+    await_(lambda: ("command.requeued", "queued", None) in audited(database_url, command))
+    root.with_name("away").rename(root)
+    assert house.ended(command).status is Status.SUCCEEDED
+
+
+def test_a_command_cannot_start_any_more_once_it_is_said_to_have_failed(
+    house: House, database_url: str
+) -> None:
     root = house.folder / "w" / PROJECT
     shutil.rmtree(root)
     command = house.submit("touch ../ran")
@@ -173,6 +195,7 @@ def test_a_command_cannot_start_any_more_once_it_is_said_to_have_failed(house: H
     ended = house.ended(command)
     assert (ended.status, ended.reason) == (Status.FAILED, "infrastructure")
     assert ended.reason_message == "the folder of demo is missing"
+    assert audited(database_url, command)[-1] == ("command.finished", "failed", "infrastructure")
     assert ended.started_at is None
     root.mkdir()
     house.workspace.start(_launch(claim, "touch ../ran"))
@@ -226,7 +249,7 @@ def test_what_rdev_was_ending_keeps_its_reason_although_the_runner_died(house: H
 
 
 def test_one_that_had_started_is_lost_with_its_workspace_and_not_started_again(
-    house: House,
+    house: House, database_url: str
 ) -> None:
     command = house.submit("echo started >>../count; sleep 60")
     first = house.start()
@@ -238,6 +261,7 @@ def test_one_that_had_started_is_lost_with_its_workspace_and_not_started_again(
     house.start()
     ended = house.ended(command)
     assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
+    assert audited(database_url, command)[-1] == ("command.finished", "lost", "workspace_lost")
     assert (house.folder / "w" / "count").read_text() == "started\n"
 
 
