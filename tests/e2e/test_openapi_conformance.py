@@ -135,7 +135,9 @@ def test_the_system_does_what_its_document_says(
     told += [f"{quiet_stack.base_url}/openapi.json", "--checks", "all", "--seed", SEED]
     told += ["--phases", "examples,coverage,fuzzing", "--max-examples", examples]
     told += ["--generation-deterministic", "--no-shrink"]
-    told += ["--continue-on-failure", "--suppress-health-check", "all", "--workers", "2"]
+    # One worker: Python 3.11 counts the depth of its parser for all threads at once, and fails now
+    # and then (SystemError) where two of hypothesis' parse code.
+    told += ["--continue-on-failure", "--suppress-health-check", "all", "--workers", "1"]
     done = subprocess.run(
         [program, *told],
         cwd=tmp_path,
