@@ -7,6 +7,7 @@ function is loaded in the worker, so that the master holds neither sockets nor t
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rdev.http.routes import FUNCTIONS
@@ -14,6 +15,7 @@ from rdev.platform.served import Served, end_streams_with, end_telemetry
 
 TARGETS = (*FUNCTIONS, "runner")
 GRACE_S = 25
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - gunicorn makes a file of its own there
 """From SIGTERM on; Kubernetes kills after 30 where nobody says otherwise."""
 
 
@@ -57,7 +59,7 @@ def _served(target: str, bind: str) -> Served:
         worker_class=how.worker_class,
         worker_connections=10 * how.at_once if how.gevent else 1000,
         threads=1 if how.gevent else how.at_once,
-        worker_tmp_dir="/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: PTH112, S108
+        worker_tmp_dir=_SHARED_MEMORY if Path(_SHARED_MEMORY).is_dir() else None,
         graceful_timeout=GRACE_S,
         keepalive=75,
         proc_name=f"rdev {target}",

@@ -41,15 +41,20 @@ class Retirement:
                 return
             removed: list[str] = []
             try:
-                for project_id, command_id in outlived:
-                    try:
-                        self._archive.remove(project_id, command_id)
-                        removed.append(command_id)
-                    except RdevError as exc:
-                        log.warning("the archive of %s stays for now: %s", command_id, exc)
-                        passed_over.append(command_id)
-                        if len(passed_over) >= _MOST_FAILURES:
-                            raise
+                for place in outlived:
+                    if self._remove(place, passed_over):
+                        removed.append(place[1])
             finally:
                 with self._transaction() as tx:
                     tx.archive.mark_removed(removed)
+
+    def _remove(self, place: tuple[str, str], passed_over: list[str]) -> bool:
+        try:
+            self._archive.remove(*place)
+        except RdevError as exc:
+            log.warning("the archive of %s stays for now: %s", place[1], exc)
+            passed_over.append(place[1])
+            if len(passed_over) >= _MOST_FAILURES:
+                raise
+            return False
+        return True
