@@ -10,6 +10,7 @@ from typing import Any
 from key_service import first_caller, key_service
 from live_stack import wait_for
 from pod_service import Cluster, cluster_in
+from quick_runner import quick_rules
 from rdev.adapters.postgres.database import Database
 from rdev.adapters.redis.connect import connect, connect_blocking
 from rdev.adapters.redis.streams import Streams
@@ -17,13 +18,11 @@ from rdev.adapters.redis.tickets import Tickets
 from rdev.adapters.workspaces.local import LocalWorkspaces
 from rdev.domain.commands import Command, Kind
 from rdev.services.exec import Exec, Wish
-from rdev.services.following import Rules
 from rdev.services.lifecycle import Lifecycle
 from rdev.services.projects import Projects
-from rdev.services.runner import Runner, RunnerRules
+from rdev.services.runner import Runner
 
 PROJECT = "web"
-LEASE_S = 1.0
 
 
 class House:
@@ -68,14 +67,7 @@ class House:
         cluster = self.cluster
         if own_view:
             cluster = self.stack.enter_context(cluster.seen_by_another(self.enter))
-        rules = RunnerRules(
-            slots=4,
-            lease_s=LEASE_S,
-            renew_s=LEASE_S / 4,
-            sweep_s=0.3,
-            max_concurrent=5,
-            following=Rules(kill_grace_s=0.5, workspace_s=workspace_s, gone_s=0.5),
-        )
+        rules = quick_rules(workspace_s=workspace_s, gone_s=0.5)
         lifecycle = self.lifecycle(cluster)
         places = (self.database.transaction, self.tickets, self.streams, cluster.workspaces)
         name = f"runner-{threading.active_count()}"

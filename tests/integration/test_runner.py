@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from quick_runner import quick_rules
 from rdev.adapters.postgres.database import Database
 from rdev.adapters.redis.connect import connect, connect_blocking
 from rdev.adapters.redis.streams import Streams
@@ -23,12 +24,10 @@ from rdev.domain.keys import Key
 from rdev.domain.projects import Project
 from rdev.errors import StoreUnavailable
 from rdev.services.exec import Exec, Wish
-from rdev.services.following import Rules
-from rdev.services.runner import Runner, RunnerRules
+from rdev.services.runner import Runner
 
 BY = Caller(Key("key-test", "test", "", ("admin",), datetime.now(UTC)))
 PROJECT = "demo"
-LEASE_S = 1.0
 ENOUGH_S = 30.0
 
 
@@ -66,14 +65,7 @@ class House:
         return self.workspaces.of(PROJECT)
 
     def runner(self) -> Runner:
-        rules = RunnerRules(
-            slots=4,
-            lease_s=LEASE_S,
-            renew_s=LEASE_S / 4,
-            sweep_s=0.3,
-            max_concurrent=5,
-            following=Rules(kill_grace_s=0.5),
-        )
+        rules = quick_rules()
         name = f"runner-{len(self.runners)}"
         places = (self.database.transaction, self.tickets, self.streams, self.workspaces)
         return Runner(name, *places, rules)

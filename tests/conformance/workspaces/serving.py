@@ -9,6 +9,7 @@ from typing import Any
 from conformance.workspaces.targets import Target
 from key_service import first_caller, key_service
 from live_stack import wait_for
+from quick_runner import quick_rules
 from rdev.adapters.postgres.database import Database
 from rdev.adapters.redis.connect import connect, connect_blocking
 from rdev.adapters.redis.streams import Streams
@@ -18,10 +19,7 @@ from rdev.domain.events import START
 from rdev.domain.projects import Project
 from rdev.ports import Workspaces
 from rdev.services.exec import Exec, Wish
-from rdev.services.following import Rules
-from rdev.services.runner import Runner, RunnerRules
-
-LEASE_S = 1.0
+from rdev.services.runner import Runner
 
 
 class Serving:
@@ -44,14 +42,7 @@ class Serving:
     @contextmanager
     def runner(self, workspaces: Workspaces | None = None) -> Iterator[Runner]:
         """One that hands over what still runs when it is left."""
-        rules = RunnerRules(
-            slots=8,
-            lease_s=LEASE_S,
-            renew_s=LEASE_S / 4,
-            sweep_s=0.3,
-            max_concurrent=8,
-            following=Rules(kill_grace_s=0.5),
-        )
+        rules = quick_rules(slots=8, max_concurrent=8)
         places = (self.database.transaction, self.tickets, self.streams)
         name = f"runner-{threading.active_count()}"
         runner = Runner(name, *places, workspaces or self.target.workspaces, rules)
@@ -74,6 +65,13 @@ class Serving:
     def ended(self, command: Command) -> Command:
         wait_for(lambda: self.get(command).status.final, 120)
         return self.get(command)
+
+    def cancelled(self, line: str, *, once_it_said: bytes) -> Command:
+        with self.runner():
+            command = self.submit(line)
+            wait_for(lambda: self.streamed(command) == once_it_said)
+            self.exec.cancel(self.by, self.project, command.id)
+            return self.ended(command)
 
     def streamed(self, command: Command, stream: str = "stdout") -> bytes:
         """All of it, as it stands in the command's stream."""

@@ -29,21 +29,13 @@ def test_a_command_is_ended_when_its_time_is_over(serving):
 
 
 def test_a_cancelled_command_ends_by_term(serving):
-    with serving.runner():
-        command = serving.submit("echo on; sleep 1000")
-        wait_for(lambda: serving.streamed(command) == b"on\n")
-        serving.exec.cancel(serving.by, serving.project, command.id)
-        ended = serving.ended(command)
+    ended = serving.cancelled("echo on; sleep 1000", once_it_said=b"on\n")
     assert (ended.status, ended.signal, ended.exit_code) == (Status.CANCELLED, "TERM", 143)
     assert serving.survivors(ended) == 0
 
 
 def test_what_does_not_end_by_term_is_killed_with_all_it_left_behind(serving):
-    with serving.runner():
-        command = serving.submit(f'setsid sh -c "{STUBBORN}" & {STUBBORN}')
-        wait_for(lambda: serving.streamed(command) == b"on\non\n")
-        serving.exec.cancel(serving.by, serving.project, command.id)
-        ended = serving.ended(command)
+    ended = serving.cancelled(f'setsid sh -c "{STUBBORN}" & {STUBBORN}', once_it_said=b"on\non\n")
     assert (ended.status, ended.signal, ended.exit_code) == (Status.CANCELLED, "KILL", 137)
     assert serving.survivors(ended) == 0
 

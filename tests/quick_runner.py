@@ -1,0 +1,17 @@
+"""Rules of a runner whose lease, sweeps and kills do not keep a test waiting."""
+
+from rdev.services.following import Rules
+from rdev.services.runner import RunnerRules
+
+LEASE_S = 1.0
+
+
+def quick_rules(*, slots: int = 4, max_concurrent: int = 5, **following: float) -> RunnerRules:
+    return RunnerRules(
+        slots=slots,
+        lease_s=LEASE_S,
+        renew_s=LEASE_S / 4,
+        sweep_s=0.3,
+        max_concurrent=max_concurrent,
+        following=Rules(kill_grace_s=0.5, **following),
+    )
