@@ -23,8 +23,8 @@ def test_asking_costs_no_request_once_it_has_listed(cluster: Cluster) -> None:
     for number in range(1000):
         cluster.there.put(PODS, foreign_pod(f"pod-{number}", f"project-{number}"))
     assert len(cluster.workspaces.found()) == 1000
-    wait_for(lambda: ("watch", "statefulsets") in cluster.there.requests)
-    wait_for(lambda: ("watch", "pods") in cluster.there.requests)
+    for watched in ("statefulsets", "pods", "events"):
+        wait_for(lambda watched=watched: ("watch", watched) in cluster.there.requests)
     asked = len(cluster.there.requests)
     assert cluster.there.requests.count(("list", "pods")) == 2  # of 500 each
     for number in range(1000):
