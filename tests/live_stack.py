@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from free_port import free_port
 from http_client import Http
 from otlp_collector import Collector
 from rdev.platform.processes import Recorded, read_record
@@ -148,11 +148,6 @@ def running_stack(collector: Collector | None = None, **settings: object) -> Ite
         data = (home / "postgres").resolve()  # as root it lies elsewhere
         shutil.rmtree(data, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _environment(home: Path, folder: Path, settings: dict[str, object]) -> dict[str, str]:

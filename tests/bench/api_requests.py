@@ -17,7 +17,8 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from bench.load import Measured, measure
 from bench.rows import Row, in_turn
-from live_stack import Stack, free_port, running_stack
+from free_port import free_port
+from live_stack import Stack, running_stack
 from rdev.adapters.redis.key_gate import KeyGate
 
 CONNECTIONS = 32

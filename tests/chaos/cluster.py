@@ -4,7 +4,6 @@ they die. Everything lies in one folder and ends with it."""
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from chaos.disk import Disk
 from chaos.proxy import Proxy
+from free_port import free_port
 from rdev.config import SOURCE_ROOT
 from rdev.platform import unprivileged
 from rdev.platform.parts import forget_stale_pid
@@ -226,11 +226,6 @@ class Cluster:
                         continue
                     if part.process.poll() is not None:
                         self._spawn(part)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

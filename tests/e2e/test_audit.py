@@ -11,8 +11,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from free_port import free_port
 from http_client import Answer, Http
-from live_stack import ENOUGH_S, Stack, free_port, running_stack, wait_for
+from live_stack import ENOUGH_S, Stack, running_stack, wait_for
 from rdev.client import ChainHead, Client
 from rdev.platform import layout
 from rdev.platform.parts import Stores

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from free_port import free_port
 from rdev.client import Client, Output, StateChange
 
 DEADLINE_S = 60
@@ -71,8 +71,7 @@ class Stack:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory):
     home = tmp_path_factory.mktemp("stack") / ".rdev"
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     argv = [sys.executable, "-m", "rdev.cli.main", "up", "--home", str(home), "--port", str(port)]
     with (home.parent / "up.log").open("wb") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log, cwd=home.parent)

@@ -14,6 +14,9 @@ from rdev.services.keys import Keys
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     database = Database(database_url, pool_size=10, timeout_s=20)
+    # Connected before hypothesis draws anything: the pool's thread uses `random`, which it would
+    # take for the test's own doing.
+    database.ping(20)
     yield database
     database.close()
 

@@ -2,18 +2,19 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import sysconfig
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import urllib3
 from minio import Minio
 from minio.error import S3Error
+
+from free_port import free_port
 
 KEY, SECRET, BUCKET = "test-key", "test-secret", "rdev-test"
 READY_S = 90.0
@@ -60,7 +61,7 @@ class S3Server:
 def s3_server(folder: Path) -> Iterator[S3Server]:
     folder.mkdir()
     names = ["master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3"]
-    ports = dict(zip([*names, "s3.grpc"], _free_ports(8), strict=True))
+    ports = dict(zip([*names, "s3.grpc"], [free_port() for _ in range(8)], strict=True))
     process = _spawn(folder, ports)
     try:
         server = S3Server(ports["s3"], process)
@@ -120,11 +121,3 @@ def _make_bucket(server: S3Server, log: Path) -> None:
             assert server.process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        listeners = [
-            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
-        ]
-        return [listener.getsockname()[1] for listener in listeners]

@@ -15,9 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
+from free_port import free_port
 from http_client import Answer, Http
 from key_service import key_service
-from live_stack import ENOUGH_S, free_port, kill_commands_of, processes_of, wait_for
+from live_stack import ENOUGH_S, kill_commands_of, processes_of, wait_for
 from loopback_receiver import receiving
 from rdev.adapters.postgres.database import Database
 from rdev.config import SOURCE_ROOT

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from free_port import free_port
 from http_client import Http
-from live_stack import ENOUGH_S, free_port, wait_for
+from live_stack import ENOUGH_S, wait_for
 from rdev.config import SOURCE_ROOT
 from rdev.platform.function import TARGETS
 

@@ -17,6 +17,7 @@ import psycopg
 import pytest
 import redis
 
+from free_port import free_port
 from rdev.platform.layout import socket_dir
 from rdev.platform.processes import Recorded, end_all, read_record, start_mark, wait_gone
 
@@ -68,9 +69,7 @@ class Up:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.output = home.with_name(home.name[:32] + ".out")
         self.parents: list[subprocess.Popen[bytes]] = []
         self.seen: dict[int, Recorded] = {}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from free_port import free_port
 from rdev.adapters.redis.connect import connect
 from rdev.adapters.redis.streams import Streams
 from rdev.domain.commands import Position
@@ -66,11 +67,6 @@ class Server:
         if self.process.poll() is None:
             os.killpg(self.process.pid, 9)
         self.process.wait(ENOUGH_S)
-
-
-def free_port():
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return listener.getsockname()[1]
 
 
 @contextmanager

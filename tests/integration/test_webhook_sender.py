@@ -1,6 +1,7 @@
 """One attempt over HTTP, against receivers that do what they should not."""
 
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 import webhook_receiver as receivers
 from webhook_receiver import Certificates, answering, hanging_up, receiver, saying
 
+from free_port import free_port
 from rdev.adapters.webhooks.guard import Guard
 from rdev.adapters.webhooks.sender import WebhookSender
 from rdev.domain.attempts import Outcome, Outgoing
@@ -334,7 +336,7 @@ def test_what_came_unasked_is_never_taken_for_the_next_answer(sender: WebhookSen
 
 
 def test_a_refused_connection_is_said_to_be(sender: WebhookSender):
-    outcome = sender.send(outgoing(f"http://127.0.0.1:{receivers.closed_port()}/"))
+    outcome = sender.send(outgoing(f"http://127.0.0.1:{free_port()}/"))
     assert (outcome.error, outcome.address) == ("connection_refused", "127.0.0.1")
 
 
@@ -649,6 +651,7 @@ def test_greenlets_share_a_sender_as_threads_do(tmp_path: Path):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", GREENLETS, str(tmp_path)],
         cwd=Path(__file__).parent,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
         capture_output=True,
         text=True,
         timeout=120,

@@ -323,12 +323,6 @@ def unaccepting() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/hook"
 
 
-def closed_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 class Certificates:
     """An authority of the test's own, and certificates good and bad, all for `NAME` or not."""
 
