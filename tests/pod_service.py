@@ -61,7 +61,9 @@ def cluster_in(folder: Path, commands: Commands | None = None) -> Iterator[Clust
 
 
 @contextmanager
-def _seen(there: SmallCluster, kubeconfig: Path, commands: Commands | None = None) -> Iterator[Cluster]:
+def _seen(
+    there: SmallCluster, kubeconfig: Path, commands: Commands | None = None
+) -> Iterator[Cluster]:
     api = Api(Access(kubeconfig).client, timeout_s=2, breaker_failures=3, breaker_s=0.5)
     view = View(api, (NAMESPACE,))
     templates = Templates(api, NAMESPACE, "rdev-templates", image="debian")

@@ -13,9 +13,9 @@ from pathlib import Path
 
 DISTROLESS = (
     *("sh", "cat", "dd", "env", "find", "grep", "head", "ln", "ls", "mkdir", "mkfifo", "mv", "rm"),
-    *("setsid", "sha256sum", "sleep", "sync", "touch"),
+    *("printf", "setsid", "sha256sum", "sleep", "sync", "touch", "true"),
 )
-"""As many as the scripts that rdev puts into a pod need."""
+"""As many as the scripts that rdev puts into a pod need, and two that tests run."""
 IMAGES = ("debian", "alpine", "distroless-sh", "no-shell")
 DEVICES = ("null", "zero", "full", "random", "urandom")
 
