@@ -82,6 +82,7 @@ def _kubeconfig(port: int) -> str:
 class Handler(BaseHTTPRequestHandler):
     cluster: SmallCluster
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # as Go's servers
 
     def log_message(self, *_: object) -> None:
         pass
