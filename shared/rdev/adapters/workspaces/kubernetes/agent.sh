@@ -228,11 +228,13 @@ start() {
         return
     fi
     mkdir -p "$1"
+    # Under names of their own: what has been linked may be in use, and is never written again.
+    mine=$$.$number
     prepared=yes
-    receive "$3" "$1/.launch.$$" || prepared=
+    receive "$3" "$1/.launch.$mine" || prepared=
     if [ "$4" != - ]; then
-        receive "$4" "$1/.stdin.$$" || prepared=
-        ln "$1/.stdin.$$" "$1/stdin"
+        receive "$4" "$1/.stdin.$mine" || prepared=
+        ln "$1/.stdin.$mine" "$1/stdin"
     fi
     if [ "$5" = open ]; then
         mkfifo "$1/fifo"
@@ -240,9 +242,9 @@ start() {
     fi
     command : >>"$1/out" || prepared=
     command : >>"$1/err" || prepared=
-    echo "$6" >"$1/pod"
+    echo "$6" >"$1/.pod.$mine" && ln "$1/.pod.$mine" "$1/pod"
     # Last, and whole: a directory that has it is prepared.
-    [ -z "$prepared" ] || ln "$1/.launch.$$" "$1/launch"
+    [ -z "$prepared" ] || ln "$1/.launch.$mine" "$1/launch"
     if ! [ -e "$1/launch" ]; then
         fail "the command's files cannot be written; is the volume full?"
         return
