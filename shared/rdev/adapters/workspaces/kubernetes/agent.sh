@@ -1,7 +1,7 @@
 # Answers, in a pod, what a runner asks about the commands there. It is sent to a `sh` at each
 # connection and lives as long as that; what must outlive it is the supervisor's.
 #
-#   sh -s COMMANDS WORKSPACE LIFE SUPERVISOR SHA256 DRAIN_CS
+#   sh -s COMMANDS WORKSPACE NONCE SUPERVISOR SHA256 DRAIN_CS
 #
 # POSIX sh (dash, bash, busybox ash) with cat, dd, env, find, grep, head, ln, ls, mkdir, mkfifo, mv,
 # rm, setsid, sha256sum, sleep and touch.
@@ -16,7 +16,7 @@
 exec 3>&2 2>/dev/null
 umask 077
 LC_ALL=C
-commands=$1 workspace=$2 life=$3 supervisor=$4 sha256=$5 drain=$6
+commands=$1 workspace=$2 nonce=$3 supervisor=$4 sha256=$5 drain=$6
 needed='cat dd env find grep head ln ls mkdir mkfifo mv rm setsid sha256sum sleep touch'
 
 tell() {
@@ -160,9 +160,9 @@ end_feeder() {
 
 # Removes the directory of $1; it is gone for others at once.
 remove() {
-    mv "$1" ".old.$1.$$.$number" || return 0
+    mv "$1" ".old.$1.$nonce.$number" || return 0
     # Again: its supervisor may put a last file into it meanwhile.
-    rm -rf ".old.$1.$$.$number" || rm -rf ".old.$1.$$.$number"
+    rm -rf ".old.$1.$nonce.$number" || rm -rf ".old.$1.$nonce.$number"
 }
 
 # --- what can be asked -------------------------------------------------------------------------
@@ -186,9 +186,9 @@ hello() {
     workspace=$here
     commands=$(pwd)
     # Whoever is first names these files; the link fails for all others.
-    echo "$life" >".life.$$"
-    ln ".life.$$" .life
-    rm -f ".life.$$"
+    echo "$nonce" >".life.$nonce"
+    ln ".life.$nonce" .life
+    rm -f ".life.$nonce"
     read -r life <.life
     boot=
     read -r boot </proc/sys/kernel/random/boot_id
@@ -201,16 +201,16 @@ hello() {
 
 # deliver LENGTH: the supervisor's text.
 deliver() {
-    receive "$1" ".new.$$" && [ "$(sha256sum <".new.$$")" = "$sha256  -" ] &&
-        mv -f ".new.$$" "$supervisor" && done_with '' || fail "the supervisor cannot be put there"
+    receive "$1" ".new.$nonce" && [ "$(sha256sum <".new.$nonce")" = "$sha256  -" ] &&
+        mv -f ".new.$nonce" "$supervisor" && done_with '' || fail "the supervisor cannot be put there"
 }
 
 # What this container gives its processes.
 environ() {
-    cat /proc/$$/environ >".env.$$"
-    measure ".env.$$"
-    cat ".env.$$"
-    rm -f ".env.$$"
+    cat /proc/$$/environ >".env.$nonce"
+    measure ".env.$nonce"
+    cat ".env.$nonce"
+    rm -f ".env.$nonce"
     done_with "$size"
 }
 
@@ -229,12 +229,12 @@ start() {
     fi
     mkdir -p "$1"
     # Under names of their own: what has been linked may be in use, and is never written again.
-    mine=$$.$number
+    mine=$nonce.$number
     prepared=yes
     receive "$3" "$1/.launch.$mine" || prepared=
     if [ "$4" != - ]; then
-        receive "$4" "$1/.stdin.$mine" || prepared=
-        ln "$1/.stdin.$mine" "$1/stdin"
+        { receive "$4" "$1/.stdin.$mine" && ln "$1/.stdin.$mine" "$1/stdin"; } ||
+            [ -e "$1/stdin" ] || prepared=
     fi
     if [ "$5" = open ]; then
         mkfifo "$1/fifo"
@@ -320,7 +320,7 @@ poll() {
 
 # feed ID OFFSET LENGTH MOST RING: what begins exactly where its stdin ends so far.
 feed() {
-    receive "$3" ".in.$$" || { fail "the input cannot be written; is the volume full?" && return; }
+    receive "$3" ".in.$nonce" || { fail "the input cannot be written; is the volume full?" && return; }
     copied=
     if read -r feeder <"$1/feeder"; then
         alive "${feeder%:*}" "${feeder#*:}" || { done_with gone && return; }
@@ -339,7 +339,7 @@ feed() {
         # Where it belongs, not appended: two who write the same piece write it to the same place.
         exec 7<>"$1/stdin"
         seek "$size"
-        exec 8<&7 7<".in.$$"
+        exec 8<&7 7<".in.$nonce"
         seek $((size - $2))
         head -c $fresh <&7 >&8
         exec 7<&- 8>&-
@@ -392,7 +392,7 @@ end() {
         if [ $# -gt 1 ] && [ -d "$1" ] && [ -z "$signed" ]; then
             id=$1 reason=$2
             shift 2
-            printf '%s\n%s\n' "$reason" "$*" >"$id/refused.$$" && mv "$id/refused.$$" "$id/refused"
+            printf '%s\n%s\n' "$reason" "$*" >"$id/refused.$nonce" && mv "$id/refused.$nonce" "$id/refused"
             set -- "$id"
         fi
         kill_all "$1"
@@ -406,8 +406,8 @@ end() {
 
 forestall() {
     mkdir -p .tokens
-    echo cancelled >".tokens/.$1.$$" && ln ".tokens/.$1.$$" ".tokens/$1"
-    rm -f ".tokens/.$1.$$"
+    echo cancelled >".tokens/.$1.$nonce" && ln ".tokens/.$1.$nonce" ".tokens/$1"
+    rm -f ".tokens/.$1.$nonce"
     if ! [ -e ".tokens/$1" ]; then
         fail "its start token cannot be written; is the volume full?"
         return
@@ -429,7 +429,7 @@ prune() {
         [ -e "${token#.tokens/}" ] || rm -f "$token"
     done
     find . -type d -name '.old.*' -mmin +60 -prune -exec rm -rf {} +
-    find . -type f -name '.*.[0-9]*' -mmin +60 -exec rm -f {} +
+    find . -type f -name '.*.????????????????*' -mmin +60 -exec rm -f {} +
     done_with ''
 }
 
