@@ -142,6 +142,7 @@ class ExecSocket:
                         stdin.write(message[1:])
                         stdin.flush()
                     except OSError:
+                        _close(stdin)
                         stdin = None  # it reads no more; what else comes is thrown away
                 elif message == bytes([CLOSE, STDIN]) and self.protocol == V5 and stdin:
                     _close(stdin)

@@ -51,6 +51,7 @@ class StandIn(Node):
             life.ending = True
         if life.container is not None:
             life.container.kill()
+        life.container, life.ending = None, False
         self.status(name, phase="Failed", reason="Evicted", message=message)
 
     def lose_node(self) -> None:

@@ -71,6 +71,8 @@ class Launch:
     memory_mb: int | None = None
     processes: int | None = None
     """Threads count as well."""
+    life: str | None = None
+    """In which life of the workspace's files (`Workspace.life`), and in no other. None: whichever."""
 
     @property
     def limited(self) -> bool:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from rdev.domain.commands import Command, Ending, Status, Stopping
 from rdev.domain.events import QUEUED, STARTED
 from rdev.domain.records import record_of, timestamp
-from rdev.errors import StoreUnavailable, Unavailable, WorkspaceNotReady, WorkspaceUnavailable
+from rdev.errors import CommandRefused, StoreUnavailable, Unavailable, WorkspaceNotReady, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Transaction, Transactions, Workspaces, tracing
 from rdev.services import facts
@@ -98,6 +98,7 @@ class Attempt:
             except LeaveIt:
                 raise
             except WorkspaceNotReady as exc:
+                asked = asked or _asked_to_start(seeing)
                 if held.claim.surely_first and not asked:
                     return self._wait_for(held, exc.message)
                 log.info("workspace of %s: %s", held.claim.command.id, exc)
@@ -106,6 +107,7 @@ class Attempt:
             except WorkspaceUnavailable as exc:
                 log.warning("workspace of %s: %s", held.claim.command.id, exc)
                 unreachable += 1
+                asked = asked or _asked_to_start(seeing)
                 if not (seeing and seeing.launched):
                     if held.claim.surely_first and not asked:
                         return self._put_back(held, exc.message)
@@ -115,7 +117,7 @@ class Attempt:
                 log.warning("following %s: %s", held.claim.command.id, exc)
             except Exception as exc:
                 log.exception("following %s", held.claim.command.id)
-                asked = asked or (seeing is not None and seeing.asked_to_start)
+                asked = asked or _asked_to_start(seeing)
                 if held.claim.surely_first and not asked:
                     return self._put_back(held, _why(exc))
                 # From the beginning: what it had in mind may be what is wrong.
@@ -265,8 +267,9 @@ class Attempt:
         before = held.claim.workspace_life
         try:
             workspace = self._workspaces.of(command.project_id)
-            return before in (None, workspace.life()) and workspace.forestall(command.id)
-        except WorkspaceUnavailable:
+            # In this order: the files may be others by then.
+            return workspace.forestall(command.id) and before in (None, workspace.life())
+        except (WorkspaceUnavailable, CommandRefused):
             return False
 
     def _finish(self, held: Held, ending: Ending) -> None:
@@ -308,6 +311,10 @@ class Attempt:
             act()
         except (Unavailable, WorkspaceUnavailable) as exc:
             log.warning("left to the sweep: %s", exc)
+
+
+def _asked_to_start(seeing: Following | Awaiting | None) -> bool:
+    return seeing is not None and seeing.asked_to_start
 
 
 def _why(exc: Exception) -> str:

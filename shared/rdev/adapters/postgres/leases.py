@@ -140,6 +140,7 @@ class LeaseRows:
         row = self._sql.execute(
             f"""
             update commands set status = 'queued', waits = waits + 1, lease_until = null,
+                workspace_life = null,
                 waiting_since = coalesce(waiting_since, clock_timestamp()), waiting_for = %s
             where id = %s and {_OURS} %s and status = 'running' and started_at is null
                 and cancel_requested_at is null

@@ -180,7 +180,8 @@ hello() {
     mkdir -p "$commands/.tokens"
     here=$(cd -P -- "$workspace" && pwd)
     if [ -z "$here" ] || ! cd -P -- "$commands" || ! [ -w . ] || ! [ -O . ]; then
-        fail "$commands or $workspace cannot be used; the pod's annotation rdev.dev/root names another"
+        tell unwritable
+        done_with ''
         return
     fi
     workspace=$here
@@ -192,6 +193,14 @@ hello() {
     read -r life <.life
     boot=
     read -r boot </proc/sys/kernel/random/boot_id
+    # Which container this is, of all that the pod has had: when its first process began.
+    began=
+    if read -r stat </proc/1/stat; then
+        # shellcheck disable=SC2086  # to be split; the program's name, with its ")", is cut off
+        set -- ${stat##*) }
+        began=${20}
+    fi
+    container=$boot:$began
     tell "life $life"
     tell "boot $boot"
     tell "home $workspace"
@@ -242,7 +251,7 @@ start() {
     fi
     command : >>"$1/out" || prepared=
     command : >>"$1/err" || prepared=
-    echo "$6" >"$1/.pod.$mine" && ln "$1/.pod.$mine" "$1/pod"
+    echo "$6 $container" >"$1/.pod.$mine" && ln "$1/.pod.$mine" "$1/pod"
     # Last, and whole: a directory that has it is prepared.
     [ -z "$prepared" ] || ln "$1/.launch.$mine" "$1/launch"
     if ! [ -e "$1/launch" ]; then
@@ -287,7 +296,10 @@ look() {
     done
     ! read -r status <"$1/exit" || tell "exit $status"
     ! { read -r reason && IFS= read -r message; } <"$1/refused" || tell "refused $reason $message"
-    ! read -r pod <"$1/pod" || tell "pod $pod"
+    if read -r pod was <"$1/pod"; then
+        tell "pod $pod"
+        [ "$was" = "$container" ] || tell moved
+    fi
     before=$signed$token
     examine "$1"
     [ "$before" = "$signed$token" ] || tell again
@@ -434,7 +446,7 @@ prune() {
 }
 
 serve() {
-    number=0 answer=
+    number=0 answer='' container=''
     done_with ready # nothing is asked before: some shells read their script in blocks
     while read -r number verb words; do
         answer=

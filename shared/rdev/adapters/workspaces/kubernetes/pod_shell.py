@@ -6,6 +6,7 @@ of the pod. So a question that got no answer is asked again, once, over another 
 
 import hashlib
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -24,12 +25,18 @@ from rdev.errors import WorkspaceUnavailable
 _AGENT = Path(__file__).with_name("agent.sh")
 _SUPERVISOR = Path(__file__).parents[1] / "supervisor.sh"
 _ANSWER_S = 20.0
-_NOT_THERE = ("not found", "no such file")
+_NO_SH = re.compile(r"executable file|finding executable|\bsh\W*no such file", re.IGNORECASE)
+"""As container runtimes say it. That something else was "not found" is said of what is ending."""
 _NOT_RUN = (126, 127)
 
 
-class NoShell(WorkspaceUnavailable):
-    """The pod's image has not what it takes to run commands."""
+class Unfit(WorkspaceUnavailable):
+    """The pod is such that no command can run in it: its image lacks something (`no_shell`), or it
+    has no folder to write to (`workspace_not_writable`)."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,7 @@ class PodShell:
         self.used_at = time.monotonic()
 
     def there(self, timeout_s: float = _ANSWER_S) -> There:
-        """Raises NoShell, and WorkspaceUnavailable."""
+        """Raises Unfit, and WorkspaceUnavailable."""
         if self._there is None:
             until = time.monotonic() + timeout_s
             with self._turn(until):
@@ -83,7 +90,7 @@ class PodShell:
         bytes_back: bool = False,
         timeout_s: float = _ANSWER_S,
     ) -> Answer:
-        """Raises AgentRefused, Unanswered where it may have been heard, NoShell, and
+        """Raises AgentRefused, Unanswered where it may have been heard, Unfit, and
         WorkspaceUnavailable where it was certainly not."""
         until = time.monotonic() + timeout_s
         heard: Unanswered | None = None
@@ -93,8 +100,10 @@ class PodShell:
                 try:
                     talk = self._connected(until)
                     return talk.ask(verb, *words, data=data, until=until, bytes_back=bytes_back)
-                except AgentRefused:
-                    raise
+                except AgentRefused as exc:
+                    # This one did nothing. What one before it did, that may have heard it, is
+                    # not known.
+                    raise heard or exc from exc
                 except WorkspaceUnavailable as exc:
                     self._drop()
                     heard = exc if isinstance(exc, Unanswered) else heard
@@ -150,9 +159,16 @@ class PodShell:
 
         said = ask("hello")
         if missing := said.word("missing"):
-            raise NoShell(
+            raise Unfit(
+                "no_shell",
                 f"The image of {self._ref.name} lacks {missing.replace(' ', ', ')}: install "
-                "busybox, or coreutils, findutils, grep and util-linux."
+                "busybox, or coreutils, findutils, grep and util-linux.",
+            )
+        if said.words("unwritable"):
+            raise Unfit(
+                "workspace_not_writable",
+                f"In {self._ref.name} nothing can be written to {self._place.commands}: mount a "
+                "volume there, or name another folder by the pod's annotation rdev.dev/root.",
             )
         if said.words("undelivered"):
             ask("deliver", len(supervisor), data=supervisor)
@@ -175,7 +191,7 @@ def _environment(raw: bytes) -> Mapping[str, str]:
 
 def _not_begun(ref: PodRef, ended: ExecEnded) -> WorkspaceUnavailable:
     status = ended.status
-    said = status.message.lower()
-    if status.exit_code in _NOT_RUN or any(each in said for each in _NOT_THERE):
-        return NoShell(f"The image of {ref.name} has no `sh`, so no command can run in it.")
+    if status.exit_code in _NOT_RUN or _NO_SH.search(status.message):
+        message = f"The image of {ref.name} has no `sh`, so no command can run in it."
+        return Unfit("no_shell", message)
     return WorkspaceUnavailable(f"The pod {ref.name} cannot be entered: {ended}.")

@@ -5,12 +5,12 @@ here is what follows from what they say.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from rdev.adapters.workspaces import judgement, launch_file, start_token
 from rdev.adapters.workspaces.kubernetes.pod_changes import PodChanges
-from rdev.adapters.workspaces.kubernetes.pod_shell import NoShell, PodShell
+from rdev.adapters.workspaces.kubernetes.pod_shell import PodShell, Unfit
 from rdev.adapters.workspaces.kubernetes.pod_talk import Answer, Unanswered
 from rdev.adapters.workspaces.kubernetes.seen import Pod
 from rdev.adapters.workspaces.processes import Process
@@ -43,6 +43,8 @@ class Seen:
     refusal: tuple[str, str] | None
     pod: str
     """The life of the pod in which it was prepared."""
+    moved: bool
+    """That was another container than the one that was looked into."""
     unsteady: bool
     """Its token changed meanwhile."""
 
@@ -62,45 +64,59 @@ class Seen:
             exit=Exit(int(status)) if _EXIT.fullmatch(status) else None,
             refusal=(reason, message) if refused else None,
             pod=answer.word("pod"),
+            moved="moved" in answer.lines,
             unsteady="again" in answer.lines,
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """The way into a pod."""
+
+    pod: Pod
+    shell: PodShell
+    changes: PodChanges
+
+
 class PodWorkspace:
-    def __init__(
-        self, pod: Pod, shell: PodShell, changes: PodChanges, replaced: str | None
-    ) -> None:
-        """`replaced`: why the project's pod before this one went, as far as that is known."""
-        self._pod = pod
-        self._shell = shell
-        self._changes = changes
-        self._replaced = replaced
+    """Of a project, whichever pod it has: one that follows a command follows it into the next."""
+
+    def __init__(self, inside: Callable[[], Inside], why: Callable[[str], str]) -> None:
+        """`inside` raises WorkspaceNotReady while no pod runs; `why` tells how this life of a pod
+        ended, an empty one where nothing tells which."""
+        self._inside = inside
+        self._why = why
         self._rung: dict[str, tuple[int, int]] = {}
 
+    @property
+    def _shell(self) -> PodShell:
+        return self._inside().shell
+
     def life(self) -> str:
-        return self._shell.there().life
+        try:
+            return self._shell.there().life
+        except Unfit as exc:
+            raise CommandRefused(exc.reason, exc.message) from exc
 
     def start(self, launch: Launch) -> None:
         launch_file.check(launch)
         _refuse_limits(launch)
-        try:
-            there = self._shell.there()
-        except NoShell as exc:
-            raise CommandRefused("no_shell", exc.message) from exc
+        inside = self._inside()
+        there = inside.shell.there()
         given = {name: value for name, value in there.env.items() if not problem({name: value})}
         path = given.pop("PATH", launch_file.DEFAULT_PATH)
         own = launch_file.environment(launch, home=there.home, path=path)
         script = launch_file.render(launch, {**given, **own})
         has_stdin = bool(launch.stdin) or launch.stdin_open
         try:
-            self._shell.ask(
+            inside.shell.ask(
                 "start",
                 _checked(launch.command_id),
-                there.life,
+                launch.life or there.life,
                 len(script),
                 len(launch.stdin) if has_stdin else "-",
                 "open" if launch.stdin_open else "closed",
-                _life_of(self._pod),
+                _life_of(inside.pod),
                 data=script + launch.stdin,
             )
         except Unanswered:
@@ -136,10 +152,10 @@ class PodWorkspace:
         return answer.data[ahead : ahead + max_bytes]
 
     def wait(self, command_id: str, timeout_s: float) -> None:
-        self._changes.wait(_checked(command_id), timeout_s)
+        self._inside().changes.wait(_checked(command_id), timeout_s)
 
     def wake(self, command_id: str) -> None:
-        self._changes.wake(command_id)
+        self._inside().changes.wake(command_id)
 
     def feed(self, command_id: str, offset: int, data: bytes) -> int | None:
         copied, rings = self._rung.get(command_id, (0, 0))
@@ -167,23 +183,22 @@ class PodWorkspace:
         return int(self._shell.ask("survivors", _checked(command_id)).text)
 
     def loss(self, command_id: str) -> str | None:
-        then = self._look(command_id).pod
-        uid, _, began = then.partition("/")
-        if uid != self._pod.ref.uid:
-            return self._replaced or "Its pod was replaced."
-        if began != self._pod.ref.container_started:
-            return self._pod.end.message if self._pod.end else "Its container was started anew."
-        return None
+        try:
+            seen = self._look(command_id)
+        except Unfit:
+            return self._why("")
+        return None if seen.pod and not seen.moved else self._why(seen.pod)
 
     def forestall(self, command_id: str) -> bool:
         try:
             return self._shell.ask("forestall", _checked(command_id)).text == "yes"
-        except NoShell:
+        except Unfit:
             return True  # nothing can start there
 
     def clean(self, command_id: str) -> None:
-        self._shell.ask("clean", _checked(command_id))
-        self._changes.forget(command_id)
+        inside = self._inside()
+        inside.shell.ask("clean", _checked(command_id))
+        inside.changes.forget(command_id)
 
     def _look(self, command_id: str) -> Seen:
         for _ in range(_LOOKS):

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from rdev.adapters.workspaces.kubernetes import manifests, names
 from rdev.adapters.workspaces.kubernetes.api import Api, ApiRefused
-from rdev.adapters.workspaces.kubernetes.seen import Pod, Set
+from rdev.adapters.workspaces.kubernetes.seen import Set
 from rdev.adapters.workspaces.kubernetes.templates import DEFAULT, Templates
 from rdev.adapters.workspaces.kubernetes.view import View
 from rdev.domain.projects import PROJECT_ID
@@ -26,7 +26,7 @@ _BEING_MADE_S = 300.0
 class Commands(Protocol):
     """What knows how to run commands in a pod."""
 
-    def of(self, project_id: str, pod: Pod) -> Workspace: ...
+    def of(self, project_id: str) -> Workspace: ...
     def close(self) -> None: ...
 
 
@@ -52,7 +52,7 @@ class KubernetesWorkspaces:
         pod = self._view.pod(project_id)
         if pod is None or not pod.running:
             raise WorkspaceNotReady(f"The pod of {project_id} does not run.")
-        return self._commands.of(project_id, pod)
+        return self._commands.of(project_id)
 
     def enforceable(self) -> frozenset[str]:
         return frozenset({"output_mb"})
