@@ -233,8 +233,11 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._answer(200, raw)
 
-    def _refuse(self, status: int, reason: str, headers: dict[str, str] | None = None) -> None:
-        self._answer(status, {"reason": reason, "message": reason}, headers)
+    def _refuse(
+        self, status: int, reason: str, headers: dict[str, str] | None = None, message: str = ""
+    ) -> None:
+        said = {"status": "Failure", "message": message or reason, "reason": reason, "code": status}
+        self._answer(status, {"kind": "Status", "apiVersion": "v1", **said}, headers)
 
     def _answer(
         self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None
