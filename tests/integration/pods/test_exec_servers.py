@@ -304,6 +304,18 @@ def test_what_is_sent_goes_in_messages_of_bounded_size_and_ends_where_it_should(
     assert (ended, closed) == ((BINARY, b"\xff\x00"), (CLOSE, b"\x03\xe8"))
 
 
+@pytest.mark.parametrize("nothing", [frame(PING, b"x"), frame(BINARY, b"\x01"), frame(PONG)])
+def test_a_server_that_says_nothing_without_end_is_not_listened_to_without_end(opened, nothing):
+    def behave(talk: Talk) -> None:
+        talk.send(accepted(talk))
+        while True:
+            talk.send(nothing * 1000)
+
+    running = opened(behave)
+    assert running.receive(0.1) is None
+    assert running.receive(0.1) is None
+
+
 # --- handshakes ----------------------------------------------------------------------------------
 
 
@@ -401,6 +413,23 @@ def test_the_clients_token_is_renewed_and_asked_for_anew_when_it_is_refused():
                 execs.open(REF, ["true"])
     assert [each.headers["authorization"] for each in server.requests] == ["first", "second"]
     assert len(made) == 2
+
+
+@pytest.mark.parametrize("why", [OSError("no file"), RuntimeError("plugin failed")])
+def test_credentials_that_cannot_be_had_are_said(why):
+    def client() -> ApiClient:
+        configuration = configured("http://127.0.0.1:1")
+
+        def hook(_: Configuration) -> None:
+            raise why
+
+        configuration.refresh_api_key_hook = hook
+        return ApiClient(configuration)
+
+    with pytest.raises(WorkspaceUnavailable, match=f"credentials.*{why}"):
+        Execs(client, None).open(REF, ["true"])
+    with pytest.raises(WorkspaceUnavailable, match=f"credentials.*{why}"):
+        Api(client).get("/version")
 
 
 @pytest.fixture(scope="module")

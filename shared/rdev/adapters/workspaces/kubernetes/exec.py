@@ -138,7 +138,8 @@ class Exec:
             except WireBroken as exc:
                 self._end(str(exc))
             else:
-                if came := self._taken(first, data):
+                came = self._taken(first, data)
+                if came or time.monotonic() >= until:
                     return came
         raise self._outcome()
 
