@@ -134,6 +134,7 @@ class Attempt:
             self._rules,
             interrupted=lambda: self._leave_if_told(held),
             cancel_asked=lambda: held.cancel,
+            on_ask=lambda life: self._asks(held, life),
             on_start=lambda empty: self._started(held, stream_empty=empty),
             on_stop=lambda stop: self._stops(held, stop),
             feed=Feeding(command, workspace, self._transaction, held.rung).step,
@@ -179,15 +180,18 @@ class Attempt:
             reach("start.recorded")
 
     def _confirm(self, held: Held) -> None:
-        with self._transaction() as tx:
-            ours = _note_start(tx, held)
-        if not ours:
-            held.lost = True
-            raise LeaveIt
+        self._ours(held, lambda tx: _note_start(tx, held))
+
+    def _asks(self, held: Held, life: str) -> None:
+        self._ours(held, lambda tx: tx.queue.asked(*held.pair, life))
 
     def _stops(self, held: Held, stop: Stopping) -> None:
+        self._ours(held, lambda tx: tx.queue.stopping(*held.pair, stop))
+
+    def _ours(self, held: Held, change: Callable[[Transaction], bool]) -> None:
+        """Raises LeaveIt where the lease is lost."""
         with self._transaction() as tx:
-            ours = tx.queue.stopping(*held.pair, stop)
+            ours = change(tx)
         if not ours:
             held.lost = True
             raise LeaveIt
@@ -258,8 +262,10 @@ class Attempt:
         command = held.claim.command
         if command.started_at is not None:
             return False
+        before = held.claim.workspace_life
         try:
-            return self._workspaces.of(command.project_id).forestall(command.id)
+            workspace = self._workspaces.of(command.project_id)
+            return before in (None, workspace.life()) and workspace.forestall(command.id)
         except WorkspaceUnavailable:
             return False
 

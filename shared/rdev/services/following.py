@@ -38,8 +38,9 @@ class Rules:
 
 class Following:
     """Follows one command. `interrupted` raises to leave it as it is (handover, lost lease);
-    `cancel_asked` tells whether its cancel was asked for; `on_start` records the start, and is
-    told whether the stream is empty; `on_stop` records that rdev ends it, before it does;
+    `cancel_asked` tells whether its cancel was asked for; `on_ask` records in which life of its
+    files the workspace is asked to start it; `on_start` records the start, and is told whether the
+    stream is empty; `on_stop` records that rdev ends it, before it does;
     `feed` carries input into its stdin, and says in how many seconds to call it again."""
 
     def __init__(
@@ -52,6 +53,7 @@ class Following:
         *,
         interrupted: Callable[[], None],
         cancel_asked: Callable[[], bool],
+        on_ask: Callable[[str], None],
         on_start: Callable[[bool], None],
         on_stop: Callable[[Stopping], None],
         feed: Callable[[], float],
@@ -63,6 +65,7 @@ class Following:
         self._rules = rules
         self._interrupted = interrupted
         self._cancel_asked = cancel_asked
+        self._on_ask = on_ask
         self._on_start = on_start
         self._feed = feed
         self._feed_in_s = rules.wait_s
@@ -83,7 +86,7 @@ class Following:
 
     def to_its_end(self) -> Ending:
         """Raises WorkspaceUnavailable and StoreUnavailable: then call it again."""
-        ending = self._prevented() or self._start()
+        ending = self._forgotten() or self._prevented() or self._start()
         if ending is not None:
             return ending
         self._stream_empty = self._output.join()
@@ -128,6 +131,8 @@ class Following:
         asked for again: should its token be gone with the whole workspace, it ran all the same."""
         if self._command.started_at is not None:
             return None
+        if (life := self._workspace.life()) is not None:
+            self._on_ask(life)
         reach("start.before")
         launch = self._launch()
         self.asked_to_start = True
@@ -141,6 +146,19 @@ class Following:
         self.launched = True
         self._launched_at = time.monotonic()
         return None
+
+    def _forgotten(self) -> Ending | None:
+        """Its end where an earlier claim may have started it in files that are gone: nobody can
+        tell any more, so it is not started again."""
+        before = self._claim.workspace_life
+        if before is None or self._command.started_at is not None:
+            return None
+        return None if self._workspace.life() == before else self._workspace_lost(ran=False)
+
+    def _workspace_lost(self, *, ran: bool) -> Ending:
+        why = self._workspace.loss(self._command.id)
+        message = one_line(why) if why else None
+        return Ending(Status.LOST, reason="workspace_lost", reason_message=message, ran=ran)
 
     def _until_started(self, liveness: Liveness) -> Ending | None:
         """Until its start was seen and noted. An end where it never started."""
@@ -159,7 +177,7 @@ class Following:
 
     def _not_yet(self) -> Ending | None:
         if self._command.started_at is not None:
-            return Ending(Status.LOST, reason="workspace_lost")
+            return self._workspace_lost(ran=True)
         ending = self._prevented()
         now = time.monotonic()
         if ending is None and now - self._asked_first_at > _NEVER_STARTS_S:
