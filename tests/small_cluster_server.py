@@ -202,7 +202,7 @@ class Handler(BaseHTTPRequestHandler):
             self._event("ERROR", {"code": 410, "reason": "Expired", "metadata": {}})
             self._chunk(b"")
             return
-        while time.monotonic() < until:
+        while time.monotonic() < until and not cluster.brief:
             with cluster.changed:
                 new = [each for each in cluster.log if each[0] > after and each[2] == kind]
                 if not new:
@@ -214,7 +214,8 @@ class Handler(BaseHTTPRequestHandler):
                 if selected(raw, query):
                     self._event(event, raw)
                 after = version
-        self._event("BOOKMARK", {"metadata": {"resourceVersion": str(cluster.version)}})
+        if not cluster.brief:
+            self._event("BOOKMARK", {"metadata": {"resourceVersion": str(cluster.version)}})
         self._chunk(b"")
 
     def _event(self, event: str, raw: dict[str, Any]) -> None:
