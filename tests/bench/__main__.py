@@ -18,6 +18,7 @@ from bench.rows import HEADINGS, Row
 MODULES = (
     "api_requests",
     "commands_in_pods",
+    "exec_in_pods",
     "projects_in_pods",
     "webhooks",
     "webhooks_beside_a_dead_one",

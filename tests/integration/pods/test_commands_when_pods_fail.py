@@ -1,7 +1,6 @@
 """Commands whose pod, node, API server or connection fails: each comes to the end that is true,
 with every byte once, and starts at most once."""
 
-import random
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -9,9 +8,8 @@ from datetime import timedelta
 import pytest
 
 from integration.pods.running import Running
-from kubernetes_stand_in.exec_socket import Fault
 from live_stack import wait_for
-from rdev.domain.commands import Command, Status
+from rdev.domain.commands import Status
 from small_cluster import PODS
 
 COUNTED = "echo x >>count; echo begun; until [ -e go ]; do sleep 0.02; done; echo over"

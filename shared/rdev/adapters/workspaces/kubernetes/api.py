@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rdev.adapters.workspaces.kubernetes.access import authorization
 from rdev.errors import WorkspaceUnavailable
 
 if TYPE_CHECKING:
@@ -212,9 +213,9 @@ class Api:
         limit_s = timeout_s or self._timeout_s
         client = self._connected()
         headers = {"Accept": JSON, "Content-Type": content_type, "User-Agent": "rdev"}
+        headers |= authorization(client, method, path)
         url = f"{client.configuration.host}{path}"
         try:
-            client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
             response = client.rest_client.pool_manager.request(
                 method,
                 f"{url}?{urlencode(query)}" if query else url,

@@ -29,7 +29,7 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 _STATUS, _CLOSE = 3, 255
 _SENT_BYTES = 32768
 _STATUS_BYTES = 65536
-_LAST_WORDS_S = 5.0
+_LAST_WORDS_S = 2.0
 """So long after the status the connection may stay open."""
 _UNAUTHORIZED = 401
 
@@ -37,8 +37,10 @@ _UNAUTHORIZED = 401
 class Execs:
     """One a process, for all its threads; at most one thread of its own, while execs are open.
 
-    `api`: whose circuit breaker counts how opening went; None for none. `connect_s` is for opening,
-    `silence_s` how long a peer may give no sign of life.
+    `api`: whose circuit breaker counts how opening went; None for none. `connect_s` is for opening.
+    After `ping_s` of silence the API server is asked for a sign of life; after `silence_s` without
+    one the connection is given up. A process that does not read what it was sent can look like
+    that, too: the API server takes nothing more then, not even pings.
     """
 
     def __init__(
@@ -136,14 +138,15 @@ class Exec:
             except WireBroken as exc:
                 self._end(str(exc))
             else:
-                if came := self._taken(first, data):
+                came = self._taken(first, data)
+                if came or time.monotonic() >= until:
                     return came
         raise self._outcome()
 
     def close(self) -> None:
         """From any thread; whoever waits in `receive` or `send` stops at once. The process is not
         killed by it: it reads the end of its input."""
-        self._socket.close("it was closed here")
+        self._end(self._over or "it was closed here")
 
     def __enter__(self) -> Self:
         return self

@@ -19,6 +19,7 @@ from websocket import (
     WebSocketTimeoutException,
 )
 
+from rdev.adapters.workspaces.kubernetes.access import authorization
 from rdev.adapters.workspaces.kubernetes.api import refusal
 from rdev.adapters.workspaces.kubernetes.exec_wire import Wire, WireBroken
 from rdev.adapters.workspaces.kubernetes.pod_ref import PodRef
@@ -39,8 +40,7 @@ def connect(
     """The connection, and which of the protocols it speaks. Raises WorkspaceUnavailable."""
     configuration = client.configuration
     path = f"/api/v1/namespaces/{quote(ref.namespace)}/pods/{quote(ref.name)}/exec"
-    headers = {"User-Agent": "rdev"}
-    client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+    headers = {"User-Agent": "rdev", **authorization(client, "GET", path)}
     made = _Connecting(time.monotonic() + connect_s, _tls(configuration))
     try:
         made.connect(  # type: ignore[no-untyped-call] # theirs

@@ -32,7 +32,7 @@ class Pulse:
         """Until it is over."""
         with self._lock:
             self._watched.append(_Watched(socket))
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._beat, name="exec-pulse", daemon=True)
                 self._thread.start()
 

@@ -6,6 +6,7 @@ a limit, and bears no second thread. Imported at the first exec, as that library
 """
 
 import struct
+import time
 from contextlib import suppress
 
 from websocket import ABNF, WebSocketException, WebSocketPayloadException, frame_buffer
@@ -45,6 +46,8 @@ class ExecSocket:
                 raise WireBroken(_farewell(data))
             elif frame.opcode == ABNF.OPCODE_CONT:
                 raise WireBroken("it sent the rest of no message")
+            if time.monotonic() >= until:  # however much else it has to say
+                raise TimeoutError
 
     def ping(self) -> None:
         self.wire.tell(_framed(ABNF.OPCODE_PING, b""))

@@ -35,6 +35,7 @@ class Wire:
         self._writing = threading.Lock()
         self._users = 0
         self._reading = False
+        self._torn = False
         self._ahead = bytearray()
         self._control = bytearray()
         self._ended: str | None = None
@@ -53,13 +54,19 @@ class Wire:
         with self._lock:
             if self._ahead:
                 return self._taken(size)
-        with self._use(), self._as_reader():
+            self._come_in()
+            self._reading = True
+        try:
             while True:
                 with self._lock:
                     wait_for = self._receive()
                     if self._ahead:
                         return self._taken(size)
                 self._wait(wait_for, until)
+        finally:
+            with self._lock:
+                self._reading = False
+                self._go_out()
 
     def look(self) -> None:
         """Whether it lives. What has come is read where nobody else is reading, as far as there is
@@ -74,7 +81,7 @@ class Wire:
 
     def _receive(self) -> int:
         """Under the lock. Puts what has come into `_ahead`, or says what to wait for."""
-        if why := self._broken or self._ended:
+        if why := self._ended or self._broken:
             raise WireBroken(why)
         try:
             came = self._raw.recv(_CHUNK)
@@ -97,36 +104,32 @@ class Wire:
         del self._ahead[:size]
         return taken
 
-    @contextmanager
-    def _as_reader(self) -> Iterator[None]:
-        with self._lock:
-            self._reading = True
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._reading = False
-
     # --- writing ---------------------------------------------------------------------------------
 
     def write(self, frame: bytes, until: float) -> None:
         """All of it. Raises TimeoutError where that cannot be done in time: a part may be out, so
-        nothing else can be written then; WireBroken where nobody takes it."""
+        nothing else is written from then on; WireBroken where nobody takes it."""
         if not self._writing.acquire(timeout=max(0.0, until - time.monotonic())):
             raise TimeoutError
         try:
-            with self._use():
+            with self._inside():
                 while self._control:
                     self._wait(self._tell(), until)
-                rest = memoryview(frame)
-                while rest:
-                    with self._lock:
-                        sent, wait_for = self._send(rest)
-                    rest = rest[sent:]
-                    self._wait(wait_for, until)
+                self._write(memoryview(frame), until)
                 self._tell()  # what others had to say meanwhile
         finally:
             self._writing.release()
+
+    def _write(self, rest: memoryview, until: float) -> None:
+        while rest:
+            with self._lock:
+                sent, wait_for = self._send(rest)
+            rest = rest[sent:]
+            try:
+                self._wait(wait_for, until)
+            except TimeoutError:
+                self._torn = True
+                raise
 
     def tell(self, frame: bytes) -> None:
         """A control frame: at once, or between two others. Waits for nothing."""
@@ -136,7 +139,7 @@ class Wire:
             self._control += frame
         if self._writing.acquire(blocking=False):
             try:
-                with suppress(WireBroken), self._use():
+                with suppress(WireBroken), self._inside():
                     self._tell()
             finally:
                 self._writing.release()
@@ -151,8 +154,8 @@ class Wire:
     def _send(self, data: "bytes | memoryview") -> tuple[int, int]:
         """Under the lock: how many bytes went, or what to wait for. Reading is not over when this
         fails: the other side's last words may be there to be read."""
-        if self._broken:
-            raise WireBroken(self._broken)
+        if self._broken or self._torn:
+            raise WireBroken(self._broken or "what was sent before did not get through")
         try:
             return self._raw.send(data) if data else 0, 0
         except (BlockingIOError, ssl.SSLWantWriteError):
@@ -174,18 +177,24 @@ class Wire:
             self._let_go()
 
     @contextmanager
-    def _use(self) -> Iterator[None]:
-        """The socket stays open meanwhile: another could get its number and be waited for."""
+    def _inside(self) -> Iterator[None]:
         with self._lock:
-            if self._broken:
-                raise WireBroken(self._broken)
-            self._users += 1
+            self._come_in()
         try:
             yield
         finally:
             with self._lock:
-                self._users -= 1
-                self._let_go()
+                self._go_out()
+
+    def _come_in(self) -> None:
+        """The socket is not closed from now on: another could get its number, and be waited for."""
+        if self._broken:
+            raise WireBroken(self._ended or self._broken)
+        self._users += 1
+
+    def _go_out(self) -> None:
+        self._users -= 1
+        self._let_go()
 
     def _let_go(self) -> None:
         if self._broken and not self._users:
