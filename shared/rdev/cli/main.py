@@ -14,6 +14,7 @@ from rdev.cli.keys import keys
 from rdev.cli.logs import logs
 from rdev.cli.projects import projects
 from rdev.cli.run import run
+from rdev.cli.show_command import show_command
 from rdev.cli.webhooks import webhooks
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ def root(
 
 app.command("run")(run)
 app.command("logs")(logs)
+app.command("show")(show_command)
 app.add_typer(projects, name="projects")
 app.add_typer(keys, name="keys")
 app.add_typer(webhooks, name="webhooks")
