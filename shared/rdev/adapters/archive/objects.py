@@ -15,6 +15,7 @@ import obstore
 import zstandard
 from obstore.exceptions import BaseError
 
+from rdev.adapters.archive.breaker import Breaker
 from rdev.domain.segments import Segment, SegmentName, decode, encode
 from rdev.errors import SegmentDamaged, StoreUnavailable
 
@@ -26,6 +27,8 @@ T = TypeVar("T")
 _SUFFIX = ".ndjson.zst"
 _LEVEL = 1
 """Text shrinks to a quarter either way; 3 takes twice the time."""
+_NOTHING = ".rdev-ready"
+"""A name that no project has."""
 _MOST_BYTES = 256 * 1024 * 1024
 """No segment is that large: what claims to be is damaged, and would fill the memory."""
 
@@ -43,6 +46,7 @@ class ObjectArchive:
         self._timeout_s = timeout_s
         self._options = dict(options or {})
         self._opened: ObjectStore | None = None
+        self.breaker = Breaker()
 
     def store(self, project_id: str, command_id: str, segment: Segment) -> None:
         """Durable once this returns; there whole, or not at all."""
@@ -88,6 +92,15 @@ class ObjectArchive:
 
         self._call(delete)
 
+    def ping(self) -> None:
+        """Raises StoreUnavailable unless it answers a question for what is not there."""
+
+        def get() -> None:
+            with suppress(FileNotFoundError):
+                obstore.head(self._objects(), _NOTHING)
+
+        self._call(get)
+
     def _keys(self, prefix: str) -> list[str]:
         def names() -> list[str]:
             pages = obstore.list(self._objects(), prefix=prefix.rstrip("/"))
@@ -116,8 +129,11 @@ class ObjectArchive:
         )
 
     def _call(self, act: Callable[[], T]) -> T:
-        with _translated():
-            return _beside_the_loop(act, 3 * self._timeout_s)
+        def bounded() -> T:
+            with _translated():
+                return _beside_the_loop(act, 3 * self._timeout_s)
+
+        return self.breaker.call(bounded)
 
 
 def _prefix(project_id: str, command_id: str) -> str:

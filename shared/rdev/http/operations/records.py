@@ -261,22 +261,27 @@ class Health(Record):
 
 
 class Check(Record):
-    """Whether a store answers; where it does not, why."""
+    """Whether something answers; where it does not, why. `breaker`: how its circuit breaker stands,
+    where it has one."""
 
     status: Literal["ok", "unavailable"]
     reason: str = ""
+    breaker: Literal["closed", "open", "half-open"] = "closed"
 
 
 class Checks(Record):
-    """`kubernetes` only where workspaces lie there."""
+    """`kubernetes` only where workspaces lie there. `sweep`: whether somebody makes good what fell
+    through, as the database knows it."""
 
     postgres: Check
     redis: Check
     kubernetes: Check = Check(status="ok")
+    archive: Check
+    sweep: Check
 
 
 class Ready(Record):
-    status: Literal["ok", "unavailable"]
+    status: Literal["ok", "degraded", "unavailable"]
     checks: Checks
 
 
