@@ -191,6 +191,7 @@ def holds_no_secret(documents: Manifests) -> Iterator[str]:
 
 RULES = (
     follows_the_schema, containers_are_kubernetes_own, lets_in_no_more_than_is_served,
-    gives_a_token_to_who_needs_one, runs_unprivileged, probes_the_process, drains_within_the_request,
-    wakes_by_the_codes_types, serves_every_function, routes_as_the_table, holds_no_secret,
+    gives_a_token_to_who_needs_one, runs_unprivileged, probes_the_process,
+    drains_within_the_request, wakes_by_the_codes_types, serves_every_function,
+    routes_as_the_table, holds_no_secret,
 )  # fmt: skip

@@ -10,6 +10,7 @@ import typer
 
 from rdev.cli import parts
 from rdev.cli.audit import audit
+from rdev.cli.doctor import doctor
 from rdev.cli.keys import keys
 from rdev.cli.logs import logs
 from rdev.cli.projects import projects
@@ -53,6 +54,7 @@ app.add_typer(projects, name="projects")
 app.add_typer(keys, name="keys")
 app.add_typer(webhooks, name="webhooks")
 app.add_typer(audit, name="audit")
+app.command("doctor")(doctor)
 app.command("up")(parts.up)
 app.command("functions", hidden=True)(parts.functions)
 app.command("runner", hidden=True)(parts.runner)

@@ -27,6 +27,7 @@ T = TypeVar("T")
 _SUFFIX = ".ndjson.zst"
 _LEVEL = 1
 """Text shrinks to a quarter either way; 3 takes twice the time."""
+_TRIED = ".rdev-doctor"
 _NOTHING = ".rdev-ready"
 """A name that no project has."""
 _MOST_BYTES = 256 * 1024 * 1024
@@ -100,6 +101,23 @@ class ObjectArchive:
                 obstore.head(self._objects(), _NOTHING)
 
         self._call(get)
+
+    def try_out(self) -> None:
+        """Write, read and remove something of no meaning. Raises StoreUnavailable."""
+        key, data = f"{_TRIED}/{os.urandom(8).hex()}/x", b"rdev"
+
+        def try_() -> None:
+            if self._folder is not None:
+                self._objects()
+                _write_durably(self._folder, key, data)
+            else:
+                obstore.put(self._objects(), key, data, use_multipart=False)
+            read = obstore.get(self._objects(), key).bytes().to_bytes()
+            obstore.delete(self._objects(), key)
+            if read != data:
+                raise ValueError("what was read is not what was written")
+
+        self._call(try_)
 
     def _keys(self, prefix: str) -> list[str]:
         def names() -> list[str]:
