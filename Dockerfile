@@ -46,6 +46,8 @@ LABEL org.opencontainers.image.title="rdev ${FUNCTION}" \
       dev.rdev.function="${FUNCTION}"
 COPY --from=build /app /app
 COPY functions/${FUNCTION} functions/${FUNCTION}
+# For `python -m rdev.doctor`, which compares them with what is applied.
+COPY migrations migrations
 ENV FUNCTION_TARGET=${FUNCTION} \
     PORT=8080
 EXPOSE 8080

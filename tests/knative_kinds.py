@@ -28,6 +28,8 @@ class Container(Strict):
 
     image: str
     ports: list[dict[str, int]]
+    readinessProbe: dict[str, Any]
+    livenessProbe: dict[str, Any]
     envFrom: list[dict[str, Any]]
     env: list[dict[str, Any]]
     volumeMounts: list[dict[str, Any]]

@@ -97,6 +97,17 @@ def runs_unprivileged(documents: Manifests) -> Iterator[str]:
                 yield f"{name}: no limit of memory"
 
 
+def probes_the_process(documents: Manifests) -> Iterator[str]:
+    """Not /ready: a store that is away would take away every replica, and with them the answer
+    that says so."""
+    for name, spec in pods(documents).items():
+        for each in spec["containers"]:
+            for probe in ("readinessProbe", "livenessProbe"):
+                asked = each.get(probe, {}).get("httpGet", {}).get("path")
+                if name in {*FUNCTIONS, "runner"} and asked != "/health":
+                    yield f"{name}: its {probe} does not ask /health"
+
+
 def drains_within_the_request(documents: Manifests) -> Iterator[str]:
     settings = next(
         document["data"]
@@ -180,6 +191,7 @@ def holds_no_secret(documents: Manifests) -> Iterator[str]:
 
 RULES = (
     follows_the_schema, containers_are_kubernetes_own, lets_in_no_more_than_is_served,
-    gives_a_token_to_who_needs_one, runs_unprivileged, drains_within_the_request,
-    wakes_by_the_codes_types, serves_every_function, routes_as_the_table, holds_no_secret,
+    gives_a_token_to_who_needs_one, runs_unprivileged, probes_the_process,
+    drains_within_the_request, wakes_by_the_codes_types, serves_every_function,
+    routes_as_the_table, holds_no_secret,
 )  # fmt: skip

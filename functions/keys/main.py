@@ -36,6 +36,12 @@ def create_key() -> Response:
     return response
 
 
+@blueprint.get("/self")
+def get_own_key() -> Response:
+    """Get the record of the key that asks: what it may do, and where. Any key may."""
+    return envelope.data(_shown(require().key))
+
+
 @blueprint.get("/<key_id>")
 def get_key(key_id: str) -> Response:
     """Get an API key's record."""

@@ -35,6 +35,7 @@ NEEDED = {
     ("GET", "/queue"): "projects:read",
     ("GET", "/keys"): "keys:admin",
     ("POST", "/keys"): "keys:admin",
+    ("GET", "/keys/self"): None,
     ("GET", "/keys/{key_id}"): "keys:admin",
     ("DELETE", "/keys/{key_id}"): "keys:admin",
     ("POST", "/keys/{key_id}/rotate"): "keys:admin",

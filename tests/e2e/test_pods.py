@@ -54,7 +54,8 @@ def test_a_labelled_pod_is_listed_and_the_api_is_a_dependency(
     refused = api.post("/projects/db/stop")
     assert refused.status == 409
     assert "made by others" in refused.error["message"]
-    assert api.get("/ready").data["checks"]["kubernetes"] == {"status": "ok"}
+    kubernetes = api.get("/ready").data["checks"]["kubernetes"]
+    assert kubernetes == {"status": "ok", "breaker": "closed"}
     there[0].away = True
     try:
         ready = api.get("/ready")

@@ -36,6 +36,8 @@ class House:
 
     def __init__(self, database: Database, database_url: str, redis_url: str, folder: Path) -> None:
         self.database = database
+        self.url = database_url
+        self.by = BY
         self.client = connect(redis_url)
         self.blocking = connect_blocking(redis_url, block_s=2)
         self.tickets = Tickets(self.client, self.blocking)

@@ -100,6 +100,9 @@ BROKEN = {
     "a drain as long as its request": of(
         "ConfigMap", "rdev-settings", "data", "RDEV_DRAIN_FOR_S", put="600"
     ),
+    "a probe of the stores": of(
+        "Service", "keys", *POD, "containers", 0, "readinessProbe", "httpGet", "path", put="/ready"
+    ),
     "another type of event": of(
         "Trigger", "command-queued", "spec", "filter", "attributes", "type", put="dev.rdev.other"
     ),

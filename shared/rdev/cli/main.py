@@ -10,10 +10,12 @@ import typer
 
 from rdev.cli import parts
 from rdev.cli.audit import audit
+from rdev.cli.doctor import doctor
 from rdev.cli.keys import keys
 from rdev.cli.logs import logs
 from rdev.cli.projects import projects
 from rdev.cli.run import run
+from rdev.cli.show_command import show_command
 from rdev.cli.webhooks import webhooks
 
 app = typer.Typer(
@@ -47,10 +49,12 @@ def root(
 
 app.command("run")(run)
 app.command("logs")(logs)
+app.command("show")(show_command)
 app.add_typer(projects, name="projects")
 app.add_typer(keys, name="keys")
 app.add_typer(webhooks, name="webhooks")
 app.add_typer(audit, name="audit")
+app.command("doctor")(doctor)
 app.command("up")(parts.up)
 app.command("functions", hidden=True)(parts.functions)
 app.command("runner", hidden=True)(parts.runner)

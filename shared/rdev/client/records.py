@@ -118,7 +118,8 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command's record. Right after the submit only `id`, `project` and `status` are known."""
+    """A command's record. Right after the submit only `id`, `project` and `status` are known.
+    `timings`: how many milliseconds each step took, in order; None where that is not known."""
 
     id: str
     project: str
@@ -134,6 +135,7 @@ class Command:
     started_at: str | None = None
     finished_at: str | None = None
     duration_ms: int | None = None
+    timings: Mapping[str, int | None] = field(default_factory=dict, compare=False)
     stdout_bytes: int = 0
     stderr_bytes: int = 0
     truncated: bool = False
@@ -162,6 +164,7 @@ class Command:
             started_at=raw.get("started_at"),
             finished_at=raw.get("finished_at"),
             duration_ms=raw.get("duration_ms"),
+            timings=raw.get("timings") or {},
             stdout_bytes=output.get("stdout_bytes") or 0,
             stderr_bytes=output.get("stderr_bytes") or 0,
             truncated=bool(output.get("truncated")),

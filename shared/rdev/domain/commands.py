@@ -136,6 +136,13 @@ class Command:
     waiting_for: str | None = None
     """While it waits for its workspace: what that is doing, in a sentence."""
     trace_context: str | None = None
+    claimed_at: datetime | None = None
+    waiting_since: datetime | None = None
+    """When it was first put back because its workspace was not there."""
+    first_output_at: datetime | None = None
+    ended_at: datetime | None = None
+    """When nothing of it was seen to run any more; its record is closed after that."""
+    archived_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +196,8 @@ class Ending:
     usage: Mapping[str, Any] = field(default_factory=dict)
     ran: bool = True
     """False where it never started: then there is no start time either."""
+    over_at: float | None = None
+    """When nothing of it was seen to run any more, by the monotonic clock of this process."""
 
     @classmethod
     def never_ran(cls, reason: str, message: str | None = None) -> "Ending":

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rdev.domain.commands import Command
+from rdev.domain.timings import timings_of
 from rdev.domain.workspaces import WorkspaceState
 
 
@@ -35,6 +36,7 @@ def record_of(command: Command) -> dict[str, Any]:
         "started_at": timestamp(command.started_at),
         "finished_at": timestamp(command.finished_at),
         "duration_ms": _duration_ms(command),
+        "timings": timings_of(command),
         "timeout_s": command.timeout_s,
         "cancel_requested_at": timestamp(command.cancel_requested_at),
         "output": {

@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from rdev.config import settings
 from rdev.errors import InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge, RdevError
-from rdev.http import denials, envelope, rate_limit, tracing
+from rdev.http import denials, envelope, probes, rate_limit, tracing
 from rdev.http.hardening import hardened
 from rdev.http.metrics import REQUEST_SECONDS, REQUESTS
 
@@ -26,6 +26,8 @@ def install(blueprint: Blueprint) -> None:
     functions-framework holds the app context. Opens no socket, file or thread."""
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     app.register_blueprint(blueprint)
+    app.add_url_rule("/health", "system.health", probes.health)
+    app.add_url_rule("/ready", "system.ready", probes.ready)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.before_request(_begin)

@@ -145,6 +145,7 @@ class Attempt:
             on_ask=lambda life: self._asks(held, life),
             on_start=lambda empty: self._started(held, stream_empty=empty),
             on_stop=lambda stop: self._stops(held, stop),
+            on_output=lambda: _note_output(held),
             feed=Feeding(command, workspace, self._transaction, held.rung).step,
         )
 
@@ -296,7 +297,12 @@ class Attempt:
 
     def _close(self, held: Held, ending: Ending) -> Command | None:
         with self._transaction() as tx:
-            closed = tx.queue.finish(*held.pair, ending)
+            closed = tx.queue.finish(
+                *held.pair,
+                ending,
+                ended_s=None if ending.over_at is None else time.monotonic() - ending.over_at,
+                first_output_s=held.first_output_s,
+            )
             if closed is not None:
                 facts.command_finished(tx, closed)
             return closed
@@ -326,6 +332,12 @@ def _asked_to_start(seeing: Following | Awaiting | None) -> bool:
 def _why(exc: Exception) -> str:
     """For the record. Only the error's name: its text may hold what nobody is to read."""
     return f"rdev met an error of its own ({type(exc).__name__}); the runner's log has more."
+
+
+def _note_output(held: Held) -> None:
+    """To be written down with the next renewal, or with the end."""
+    if held.claim.command.first_output_at is None:
+        held.first_output_at = time.monotonic()
 
 
 def _note_start(tx: Transaction, held: Held) -> bool:

@@ -7,6 +7,7 @@ cannot be carried even so turns its end into `failed`, with the exit code that i
 """
 
 import logging
+import time
 from collections.abc import Callable
 
 from rdev.domain.commands import Claim, Ending, Position, Status, Stopping, one_line
@@ -83,7 +84,7 @@ class Awaiting:
         return Ending.never_ran(reason="infrastructure", message=self._why)
 
     def _ending(self) -> Ending:
-        command_id = self._command.id
+        command_id, over_at = self._command.id, time.monotonic()
         if self._workspace.survivors(command_id):
             self._workspace.signal(command_id, "KILL")
         ended, stop = self._workspace.exit(command_id), self._stops.why
@@ -115,6 +116,7 @@ class Awaiting:
             output=position,
             stdout_sha256=sha256_of(self._workspace, command_id, "stdout") if whole else None,
             stderr_sha256=sha256_of(self._workspace, command_id, "stderr") if whole else None,
+            over_at=over_at,
         )
 
     def _carry(self) -> tuple[Position, bool]:

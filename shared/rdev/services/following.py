@@ -40,8 +40,9 @@ class Following:
     """Follows one command. `interrupted` raises to leave it as it is (handover, lost lease);
     `cancel_asked` tells whether its cancel was asked for; `on_ask` records in which life of its
     files the workspace is asked to start it; `on_start` records the start, and is told whether the
-    stream is empty; `on_stop` records that rdev ends it, before it does;
-    `feed` carries input into its stdin, and says in how many seconds to call it again."""
+    stream is empty; `on_stop` records that rdev ends it, before it does; `on_output` is told of
+    the first output, unless there was some before; `feed` carries input into its stdin, and says
+    in how many seconds to call it again."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Following:
         on_ask: Callable[[str], None],
         on_start: Callable[[bool], None],
         on_stop: Callable[[Stopping], None],
+        on_output: Callable[[], None],
         feed: Callable[[], float],
     ) -> None:
         self._command = claim.command
@@ -67,6 +69,9 @@ class Following:
         self._cancel_asked = cancel_asked
         self._on_ask = on_ask
         self._on_start = on_start
+        self._on_output = on_output
+        self._output_seen = False
+        self._over_at: float | None = None
         self._feed = feed
         self._feed_in_s = rules.wait_s
         self._stream_empty = False
@@ -92,6 +97,7 @@ class Following:
         if ending is not None:
             return ending
         self._stream_empty = self._output.join()
+        self._output_seen = self._output_seen or self._output.written > 0
         # A leaf: its calls of Redis are as many as pieces of output.
         with tracing.span("workspace follow", leaf=True):
             seen = self._until_over()
@@ -113,7 +119,12 @@ class Following:
                 return ending
             over = liveness in NO_LIVE_PROCESS
             # Never ahead of command.started: its id lies before that of any output.
+            if over and self._over_at is None:
+                self._over_at = time.monotonic()
             moved = self._start_noted and self._output.carry(final=over)
+            if moved and not self._output_seen:
+                self._output_seen = True
+                self._on_output()
             if over and not moved:
                 return liveness
             if self._start_noted:
@@ -296,4 +307,5 @@ class Following:
             stderr_sha256=self._output.sha256("stderr"),
             truncated=reason == "output_limit",
             usage=usage,
+            over_at=self._over_at,
         )

@@ -30,10 +30,18 @@ class Held:
     """When it was ours for certain."""
     rung: threading.Event = field(default_factory=threading.Event)
     """Somebody rang for the command: its row or its input has changed."""
+    first_output_at: float | None = None
+    """When this process saw it write for the first time (monotonic); None: not yet, or others
+    have seen it."""
 
     @property
     def pair(self) -> Pair:
         return self.claim.command.id, self.claim.command.epoch
+
+    @property
+    def first_output_s(self) -> float | None:
+        """How long ago that was."""
+        return None if self.first_output_at is None else time.monotonic() - self.first_output_at
 
 
 class Leases:
@@ -65,7 +73,13 @@ class Leases:
     def release(self, transaction: Transactions) -> None:
         """Give all back, so that another runner need not wait for their end."""
         with transaction() as tx:
-            tx.queue.release(self.pairs())
+            tx.queue.release(self.pairs(), first_output_s=self.first_outputs())
+
+    def first_outputs(self) -> dict[str, float]:
+        """How many seconds ago each first wrote something, where this process has seen it."""
+        with self._lock:
+            held = list(self._held.items())
+        return {each: ago_s for each, mine in held if (ago_s := mine.first_output_s) is not None}
 
     def rung(self, command_ids: Iterable[str]) -> list[Held]:
         """Those of ours that somebody rang for, marked as such."""

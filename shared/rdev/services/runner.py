@@ -252,7 +252,10 @@ class Runner:
 
     def _renew(self) -> None:
         with self._transaction() as tx:
-            self._leases.renew(lambda pairs: tx.queue.renew(pairs, lease_s=self._rules.lease_s))
+            outputs, lease_s = self._leases.first_outputs(), self._rules.lease_s
+            self._leases.renew(
+                lambda pairs: tx.queue.renew(pairs, lease_s=lease_s, first_output_s=outputs)
+            )
 
     def _hear_doorbell(self) -> None:
         after = "$"

@@ -4,6 +4,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 
+from rdev.domain.commands import one_line
 from rdev.errors import RdevError, StoreUnavailable
 from rdev.ports import QueueTickets, Transactions, Workspaces
 from rdev.services import facts
@@ -44,9 +45,15 @@ class Sweep:
         self._daily_share = min(1.0, every_s / _DAY_S)
 
     def run(self) -> None:
-        """One that fails keeps none of the others from being done."""
-        for step in (self._see_off, self._renew_tickets, self._seal, *self._more, self._daily):
-            self._attempt(step)
+        """One that fails keeps none of the others from being done. How it went is written down,
+        where everybody can see it: a runner that hangs or is gone writes nothing."""
+        steps = (self._see_off, self._renew_tickets, self._seal, *self._more, self._daily)
+        problems = [problem for step in steps if (problem := self._attempt(step))]
+        self._attempt(lambda: self._note(problems[0] if problems else ""))
+
+    def _note(self, problem: str) -> None:
+        with self._transaction() as tx:
+            tx.queue.note_sweep(problem)
 
     def _see_off(self) -> None:
         with self._transaction() as tx:
@@ -93,11 +100,16 @@ class Sweep:
                 if tx.audit.cut(self._audit_retention_s, _SEALED_AT_ONCE) < _SEALED_AT_ONCE:
                     return
 
-    def _attempt(self, step: Callable[[], None]) -> None:
+    def _attempt(self, step: Callable[[], None]) -> str | None:
+        """Why it failed, in words that may be shown: only rdev's own."""
         try:
             step()
         except Exception as exc:  # noqa: BLE001 - one keeps none of the others from it
             _note(exc)
+            if isinstance(exc, RdevError):
+                return one_line(exc.message)
+            return f"rdev met an error of its own ({type(exc).__name__}): see the runner's log."
+        return None
 
 
 def _note(exc: Exception) -> None:

@@ -10,7 +10,7 @@ from rdev.wiring.commands import (
     projects,
 )
 from rdev.wiring.delivering import delivery_log, resident_deliveries, wake_deliveries, webhooks
-from rdev.wiring.health import readiness
+from rdev.wiring.health import ready
 from rdev.wiring.runner import resident_runner, wake_runner
 from rdev.wiring.telemetry import end_telemetry, telemetry
 
@@ -27,7 +27,7 @@ __all__ = [
     "keys",
     "lifecycle",
     "projects",
-    "readiness",
+    "ready",
     "resident_deliveries",
     "resident_runner",
     "telemetry",

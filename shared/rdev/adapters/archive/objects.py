@@ -15,6 +15,7 @@ import obstore
 import zstandard
 from obstore.exceptions import BaseError
 
+from rdev.adapters.archive.breaker import Breaker
 from rdev.domain.segments import Segment, SegmentName, decode, encode
 from rdev.errors import SegmentDamaged, StoreUnavailable
 
@@ -26,6 +27,9 @@ T = TypeVar("T")
 _SUFFIX = ".ndjson.zst"
 _LEVEL = 1
 """Text shrinks to a quarter either way; 3 takes twice the time."""
+_TRIED = ".rdev-doctor"
+_NOTHING = ".rdev-ready"
+"""A name that no project has."""
 _MOST_BYTES = 256 * 1024 * 1024
 """No segment is that large: what claims to be is damaged, and would fill the memory."""
 
@@ -43,6 +47,7 @@ class ObjectArchive:
         self._timeout_s = timeout_s
         self._options = dict(options or {})
         self._opened: ObjectStore | None = None
+        self.breaker = Breaker()
 
     def store(self, project_id: str, command_id: str, segment: Segment) -> None:
         """Durable once this returns; there whole, or not at all."""
@@ -88,6 +93,32 @@ class ObjectArchive:
 
         self._call(delete)
 
+    def ping(self) -> None:
+        """Raises StoreUnavailable unless it answers a question for what is not there."""
+
+        def get() -> None:
+            with suppress(FileNotFoundError):
+                obstore.head(self._objects(), _NOTHING)
+
+        self._call(get)
+
+    def try_out(self) -> None:
+        """Write, read and remove something of no meaning. Raises StoreUnavailable."""
+        key, data = f"{_TRIED}/{os.urandom(8).hex()}/x", b"rdev"
+
+        def try_() -> None:
+            if self._folder is not None:
+                self._objects()
+                _write_durably(self._folder, key, data)
+            else:
+                obstore.put(self._objects(), key, data, use_multipart=False)
+            read = obstore.get(self._objects(), key).bytes().to_bytes()
+            obstore.delete(self._objects(), key)
+            if read != data:
+                raise ValueError("what was read is not what was written")
+
+        self._call(try_)
+
     def _keys(self, prefix: str) -> list[str]:
         def names() -> list[str]:
             pages = obstore.list(self._objects(), prefix=prefix.rstrip("/"))
@@ -116,8 +147,11 @@ class ObjectArchive:
         )
 
     def _call(self, act: Callable[[], T]) -> T:
-        with _translated():
-            return _beside_the_loop(act, 3 * self._timeout_s)
+        def bounded() -> T:
+            with _translated():
+                return _beside_the_loop(act, 3 * self._timeout_s)
+
+        return self.breaker.call(bounded)
 
 
 def _prefix(project_id: str, command_id: str) -> str:

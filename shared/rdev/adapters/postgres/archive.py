@@ -30,7 +30,11 @@ class ArchiveRows:
         """Their streams are archived. Not worth an fsync: the archive itself says the same."""
         self._sql.execute("set local synchronous_commit = off")
         self._sql.execute(
-            "update commands set archived = true where id = any(%s)", (list(command_ids),)
+            """
+            update commands set archived = true,
+                archived_at = coalesce(archived_at, clock_timestamp()) where id = any(%s)
+            """,
+            (list(command_ids),),
         )
 
     def is_archived(self, command_id: str) -> bool:

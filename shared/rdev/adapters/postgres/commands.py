@@ -15,7 +15,8 @@ from rdev.domain.commands import Command, Kind, Position, Priority, Status, Subm
 COLUMNS = """id, project_id, key_id, kind, status, priority, spec, labels, timeout_s, queued_at,
     started_at, finished_at, exit_code, signal, reason, reason_message, stdout_bytes, stderr_bytes,
     stdout_sha256, stderr_sha256, truncated, usage, cancel_requested_at, epoch,
-    case when status = 'queued' then waiting_for end as waiting_for, trace_context"""
+    case when status = 'queued' then waiting_for end as waiting_for, trace_context,
+    claimed_at, waiting_since, first_output_at, ended_at, archived_at"""
 
 
 class CommandRows:
@@ -200,4 +201,9 @@ def command_of(row: dict[str, Any]) -> Command:
         cancel_requested_at=row["cancel_requested_at"],
         waiting_for=row["waiting_for"],
         trace_context=row["trace_context"],
+        claimed_at=row["claimed_at"],
+        waiting_since=row["waiting_since"],
+        first_output_at=row["first_output_at"],
+        ended_at=row["ended_at"],
+        archived_at=row["archived_at"],
     )

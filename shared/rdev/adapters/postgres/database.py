@@ -8,6 +8,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from rdev.adapters.postgres.answering import ask
 from rdev.adapters.postgres.archive import ArchiveRows
 from rdev.adapters.postgres.audit import AuditRows
 from rdev.adapters.postgres.commands import CommandRows
@@ -103,11 +104,15 @@ class Database:
             self._on_delivery()
 
     def ping(self, timeout_s: float) -> None:
-        """Raises StoreUnavailable unless Postgres answers within `timeout_s`."""
+        """Raises StoreUnavailable unless Postgres answers within `timeout_s`, or twice that where
+        a connection has to be waited for."""
         try:
             with self._pool.connection(timeout=timeout_s) as connection:
-                connection.execute("select 1")
-        except (psycopg.OperationalError, PoolTimeout) as exc:
+                ask(connection, timeout_s)
+        except PoolTimeout as exc:
+            message = "Postgres does not answer, or this process has no connection to it free."
+            raise StoreUnavailable(message) from exc
+        except psycopg.OperationalError as exc:
             raise StoreUnavailable("Postgres does not answer.") from exc
 
     def close(self) -> None:

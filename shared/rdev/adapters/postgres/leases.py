@@ -2,7 +2,7 @@
 change of a row. All of it names the epoch of the claim, and does nothing where that is no longer
 the row's. Times are the database's own: no two machines need agree on one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import psycopg
 from psycopg.rows import DictRow
@@ -17,6 +17,11 @@ CLAIMED = f"""{COLUMNS}, env, stdin, workspace_life, failures, stopping, waits, 
 
 # Always `epoch = the claim's`; what chaos tests may put here shows that they would notice.
 _OURS = "epoch >= 0 *" if failpoints.without("epoch") else "epoch ="
+
+# As `held` tells it, unless the row has it already: an earlier runner saw it.
+_FIRST_OUTPUT = """coalesce(c.first_output_at,
+    clock_timestamp() - make_interval(secs => held.first_output_s))"""
+_NONE_YET: Mapping[str, float] = {}
 
 _NO_LEASE_IS_LONGER_S = 300.0
 """Or ten times our own: what ends later than that was given before the database's clock was set
@@ -50,14 +55,23 @@ class LeaseRows:
         )
         return [claim_of(row) for row in rows]
 
-    def renew(self, held: Sequence[tuple[str, int]], *, lease_s: float) -> dict[str, bool]:
+    def renew(
+        self,
+        held: Sequence[tuple[str, int]],
+        *,
+        lease_s: float,
+        first_output_s: Mapping[str, float] = _NONE_YET,
+    ) -> dict[str, bool]:
         """Renew what is still held. Command id -> whether its cancel was asked for; a command
-        that is missing in the answer belongs to somebody else now."""
+        that is missing in the answer belongs to somebody else now. `first_output_s`: how many
+        seconds ago each first wrote something, where that is known."""
         rows = self._sql.execute(
             f"""
             update commands c
-            set lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
-            from unnest(%(ids)s::text[], %(epochs)s::bigint[]) held (id, epoch)
+            set lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s),
+                first_output_at = {_FIRST_OUTPUT}
+            from unnest(%(ids)s::text[], %(epochs)s::bigint[], %(outputs)s::float[])
+                held (id, epoch, first_output_s)
             where c.id = held.id and c.{_OURS} held.epoch and c.status = 'running'
             returning c.id, c.cancel_requested_at is not null as cancel
             """,  # noqa: S608 - constants
@@ -65,19 +79,27 @@ class LeaseRows:
                 "lease_s": lease_s,
                 "ids": [command_id for command_id, _ in held],
                 "epochs": [epoch for _, epoch in held],
+                "outputs": [first_output_s.get(command_id) for command_id, _ in held],
             },
         )
         return {row["id"]: row["cancel"] for row in rows}
 
-    def release(self, held: Sequence[tuple[str, int]]) -> None:
+    def release(
+        self, held: Sequence[tuple[str, int]], *, first_output_s: Mapping[str, float] = _NONE_YET
+    ) -> None:
         """Give leases back, so that another runner need not wait for their end."""
         self._sql.execute(
             f"""
-            update commands c set lease_until = '-infinity'
-            from unnest(%(ids)s::text[], %(epochs)s::bigint[]) held (id, epoch)
+            update commands c set lease_until = '-infinity', first_output_at = {_FIRST_OUTPUT}
+            from unnest(%(ids)s::text[], %(epochs)s::bigint[], %(outputs)s::float[])
+                held (id, epoch, first_output_s)
             where c.id = held.id and c.{_OURS} held.epoch and c.status = 'running'
             """,  # noqa: S608 - constants
-            {"ids": [i for i, _ in held], "epochs": [e for _, e in held]},
+            {
+                "ids": [i for i, _ in held],
+                "epochs": [e for _, e in held],
+                "outputs": [first_output_s.get(i) for i, _ in held],
+            },
         )
 
     def asked(self, command_id: str, epoch: int, life: str) -> bool:
@@ -123,7 +145,7 @@ class LeaseRows:
         row = self._sql.execute(
             f"""
             update commands set status = 'queued', failures = failures + 1, lease_until = null,
-                workspace_life = null,
+                workspace_life = null, claimed_at = null,
                 not_before = clock_timestamp() + make_interval(secs => %s)
             where id = %s and {_OURS} %s and status = 'running' and started_at is null
                 and cancel_requested_at is null
@@ -140,7 +162,7 @@ class LeaseRows:
         row = self._sql.execute(
             f"""
             update commands set status = 'queued', waits = waits + 1, lease_until = null,
-                workspace_life = null,
+                workspace_life = null, claimed_at = null,
                 waiting_since = coalesce(waiting_since, clock_timestamp()), waiting_for = %s
             where id = %s and {_OURS} %s and status = 'running' and started_at is null
                 and cancel_requested_at is null
@@ -150,8 +172,17 @@ class LeaseRows:
         ).fetchone()
         return float(row["waited_s"]) if row else None
 
-    def finish(self, command_id: str, epoch: int, ending: Ending) -> Command | None:
-        """Close the record. None where the lease is lost or the record is closed already."""
+    def finish(
+        self,
+        command_id: str,
+        epoch: int,
+        ending: Ending,
+        *,
+        ended_s: float | None = None,
+        first_output_s: float | None = None,
+    ) -> Command | None:
+        """Close the record. None where the lease is lost or the record is closed already.
+        `ended_s`, `first_output_s`: how many seconds ago that was, where it is known."""
         row = self._sql.execute(
             f"""
             update commands set status = %(status)s, exit_code = %(exit_code)s,
@@ -160,6 +191,9 @@ class LeaseRows:
                 stdout_bytes = %(stdout_bytes)s, stderr_bytes = %(stderr_bytes)s,
                 stdout_sha256 = %(stdout_sha256)s, stderr_sha256 = %(stderr_sha256)s,
                 usage = %(usage)s, finished_at = clock_timestamp(), lease_until = null,
+                ended_at = clock_timestamp() - make_interval(secs => %(ended_s)s::float),
+                first_output_at = coalesce(first_output_at,
+                    clock_timestamp() - make_interval(secs => %(first_output_s)s::float)),
                 started_at = case when %(ran)s then coalesce(started_at, clock_timestamp()) end,
                 env = '{{}}', stdin = ''
             where id = %(id)s and {_OURS} %(epoch)s and status = 'running'
@@ -180,6 +214,8 @@ class LeaseRows:
                 "stderr_sha256": ending.stderr_sha256,
                 "usage": Jsonb(dict(ending.usage)),
                 "ran": ending.ran,
+                "ended_s": ended_s,
+                "first_output_s": first_output_s,
             },
         ).fetchone()
         return command_of(row) if row else None

@@ -52,6 +52,7 @@ with {_FULL}, turn as (
     update queue_turns set last_turn_at = clock_timestamp() where key_id = %(key_id)s
 )
 update commands set status = 'running', epoch = epoch + 1, runner = %(runner)s,
+    claimed_at = clock_timestamp(),
     lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
 where id = (
     select id from commands where status = 'queued' and priority = %(priority)s
@@ -89,7 +90,7 @@ class QueueRows(LeaseRows, SweepRows):
             self._sql.execute(
                 """
                 update commands set status = 'queued', epoch = epoch - 1, lease_until = null,
-                    runner = null where id = %s
+                    runner = null, claimed_at = null where id = %s
                 """,
                 (row["id"],),
             )

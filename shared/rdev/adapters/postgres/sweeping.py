@@ -6,6 +6,7 @@ from psycopg.rows import DictRow
 
 from rdev.adapters.postgres.commands import COLUMNS, command_of
 from rdev.domain.commands import Command, Priority
+from rdev.domain.sweeps import LastSweep
 
 _AT_ONCE = 500
 """Rows changed by one statement: a backlog must not outlast its time limit."""
@@ -89,3 +90,36 @@ class SweepRows:
             """
         )
         return [dict(row) for row in rows]
+
+    def note_sweep(self, problem: str) -> None:
+        """A sweep is over; `problem` says why not every step of it was done, empty: all were. Not
+        worth an fsync: the next one says it again."""
+        self._sql.execute("set local synchronous_commit = off")
+        self._sql.execute(
+            """
+            insert into sweeps as s (tried_at, completed_at, problem)
+            values (now(), case when %(problem)s = '' then now() end, %(problem)s)
+            on conflict (one) do update set tried_at = excluded.tried_at,
+                completed_at = coalesce(excluded.completed_at, s.completed_at),
+                problem = excluded.problem
+            """,
+            {"problem": problem},
+        )
+
+    def last_sweep(self) -> LastSweep | None:
+        """By anybody, as far as this database knows; None: never."""
+        row = self._sql.execute(
+            """
+            select extract(epoch from now() - tried_at)::float as tried_s,
+                extract(epoch from now() - completed_at)::float as completed_s,
+                problem from sweeps
+            """
+        ).fetchone()
+        if row is None:
+            return None
+        completed_s = row["completed_s"]
+        return LastSweep(
+            max(0.0, row["tried_s"]),
+            None if completed_s is None else max(0.0, completed_s),
+            row["problem"],
+        )

@@ -27,6 +27,14 @@ OPERATIONS = (
     ),
     Operation(
         "GET",
+        "/keys/self",
+        "keys.get_own_key",
+        "Get the record of the key that asks: what it may do, and where.",
+        {200: one(records.Key, "The record.")},
+        description="Any key may.",
+    ),
+    Operation(
+        "GET",
         "/keys/{key_id}",
         "keys.get_key",
         "Get an API key's record.",

@@ -121,6 +121,23 @@ class Output(Record):
     truncated: bool
 
 
+_Ms = Annotated[int, Field(ge=0)] | None
+
+
+class Timings(Record):
+    """How long each step took; null where it is not over, did not happen or is not known."""
+
+    queued_ms: Annotated[_Ms, Field(description="From `queued_at` until a runner took it.")]
+    workspace_ms: Annotated[_Ms, Field(description="Of that, waiting for its workspace.")]
+    starting_ms: Annotated[_Ms, Field(description="From there to `started_at`.")]
+    first_output_ms: Annotated[_Ms, Field(description="From `started_at` to its first output.")]
+    running_ms: Annotated[_Ms, Field(description="From `started_at` until nothing of it ran.")]
+    closing_ms: Annotated[
+        _Ms, Field(description="From there to `finished_at`: the rest of its output, its record.")
+    ]
+    archiving_ms: Annotated[_Ms, Field(description="From there until it was archived.")]
+
+
 class CommandLinks(Record):
     self: str
     events: str
@@ -148,6 +165,7 @@ class _Command(Record):
     started_at: datetime | None
     finished_at: datetime | None
     duration_ms: Annotated[int, Field(ge=0)] | None
+    timings: Timings
     timeout_s: float
     cancel_requested_at: datetime | None
     output: Output
@@ -243,22 +261,27 @@ class Health(Record):
 
 
 class Check(Record):
-    """Whether a store answers; where it does not, why."""
+    """Whether something answers; where it does not, why. `breaker`: how its circuit breaker stands,
+    where it has one."""
 
     status: Literal["ok", "unavailable"]
     reason: str = ""
+    breaker: Literal["closed", "open", "half-open"] = "closed"
 
 
 class Checks(Record):
-    """`kubernetes` only where workspaces lie there."""
+    """`kubernetes` only where workspaces lie there. `sweep`: whether somebody makes good what fell
+    through, as the database knows it."""
 
     postgres: Check
     redis: Check
     kubernetes: Check = Check(status="ok")
+    archive: Check
+    sweep: Check
 
 
 class Ready(Record):
-    status: Literal["ok", "unavailable"]
+    status: Literal["ok", "degraded", "unavailable"]
     checks: Checks
 
 

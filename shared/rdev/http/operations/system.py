@@ -16,10 +16,10 @@ OPERATIONS = (
         "GET",
         "/ready",
         "system.ready",
-        "Readiness: the stores answer, each within a second.",
+        "Readiness: what this function needs answers; waits a second at most.",
         {
-            200: one(records.Ready, "Both do."),
-            503: one(records.Ready, "One of them does not."),
+            200: one(records.Ready, "It does; `degraded`: what does not is not needed to serve."),
+            503: one(records.Ready, "Something that is needed does not."),
         },
         needs_key=False,
     ),

@@ -90,6 +90,11 @@ class Api:
         with self.guarded():
             self._request("GET", "/version", timeout_s=timeout_s).drain_conn()
 
+    @property
+    def breaker(self) -> str:
+        """How its circuit breaker stands: closed, open or half-open."""
+        return str(self._breaker.current_state)
+
     @contextmanager
     def watch(
         self, path: str, query: Mapping[str, str], silence_s: float
