@@ -3,7 +3,6 @@
 import flask
 import functions_framework
 from flask import Blueprint, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from rdev import __version__, wiring
 from rdev.http import envelope
@@ -27,12 +26,6 @@ def ready() -> Response:
     return envelope.data(
         {"status": "ok" if ok else "unavailable", "checks": checks}, 200 if ok else 503
     )
-
-
-@blueprint.get("/metrics")
-def metrics() -> Response:
-    """Prometheus metrics of this process."""
-    return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
 
 @blueprint.get("/openapi.json")

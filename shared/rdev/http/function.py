@@ -9,14 +9,17 @@ import flask
 from flask import Blueprint, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 
+from rdev import wiring
 from rdev.config import settings
 from rdev.errors import InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge, RdevError
 from rdev.http import denials, envelope, rate_limit, tracing
 from rdev.http.hardening import hardened
-from rdev.http.metrics import REQUEST_SECONDS, REQUESTS
+from rdev.ports import metrics
+from rdev.ports.measuring import OTHER
 
 log = logging.getLogger(__name__)
 
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 _CATCH_ALL = ("run", "error")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -26,12 +29,18 @@ def install(blueprint: Blueprint) -> None:
     functions-framework holds the app context. Opens no socket, file or thread."""
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     app.register_blueprint(blueprint)
+    app.add_url_rule("/metrics", "system.metrics", _metrics)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.before_request(_begin)
     app.after_request(_conclude)
     app.register_error_handler(Exception, _answer_error)
     app.wsgi_app = tracing.Traced(hardened(app.wsgi_app, settings()))
+
+
+def _metrics() -> Response:
+    """Prometheus metrics: of this process and of those that it shares RDEV_METRICS_DIR with."""
+    return Response(wiring.telemetry().exposition(), content_type=_PROMETHEUS)
 
 
 def no_such_route(_request: flask.Request) -> Response:
@@ -67,11 +76,13 @@ def _conclude(response: Response) -> Response:
     response.headers.setdefault("Cache-Control", "no-store")
     if "window" in g:
         rate_limit.tell(response, g.window)
-    route = _route()
+    route = _route().replace("<", "{").replace(">", "}")
     tracing.conclude(request.environ, route, response.status_code, envelope.request_id())
-    REQUESTS.labels(current_app.name, route, request.method, response.status_code).inc()
+    method = request.method if request.method in _METHODS else OTHER  # callers may invent some
+    metrics.HTTP_REQUESTS.add(current_app.name, route, method, str(response.status_code))
     if not response.is_streamed:
-        REQUEST_SECONDS.labels(current_app.name, route).observe(time.perf_counter() - g.began)
+        took_s = time.perf_counter() - g.began
+        metrics.HTTP_DURATION.record(took_s, current_app.name, route)
     return response
 
 

@@ -40,9 +40,8 @@ def conclude(environ: Environ, route: str, status: int, request_id: str) -> None
     if span is None:
         return
     if route != "none":
-        shown = route.replace("<", "{").replace(">", "}")
-        span.name(f"{environ['REQUEST_METHOD']} {shown}")
-        span.set("http.route", shown)
+        span.name(f"{environ['REQUEST_METHOD']} {route}")
+        span.set("http.route", route)
     span.set("http.response.status_code", status)
     span.set("rdev.request_id", request_id)
     if status >= _SERVER_ERROR:

@@ -2,12 +2,13 @@
 
 import logging
 import random
+import time
 from collections.abc import Callable, Sequence
 
 from rdev.errors import RdevError, StoreUnavailable
-from rdev.ports import QueueTickets, Transactions, Workspaces
+from rdev.ports import QueueTickets, Transactions, Workspaces, metrics
 from rdev.services import facts
-from rdev.services.closing import Closing
+from rdev.services.closing import Closing, count_end
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +46,11 @@ class Sweep:
 
     def run(self) -> None:
         """One that fails keeps none of the others from being done."""
-        for step in (self._see_off, self._renew_tickets, self._seal, *self._more, self._daily):
-            self._attempt(step)
+        steps = (self._see_off, self._renew_tickets, self._seal, *self._more, self._daily)
+        done = [self._attempt(step) for step in steps]
+        if all(done):
+            self._done_at = time.time()
+            metrics.SWEPT_AT.watch(lambda: [((), self._done_at)])
 
     def _see_off(self) -> None:
         with self._transaction() as tx:
@@ -54,6 +58,8 @@ class Sweep:
             for command in expired:
                 facts.command_finished(tx, command)
             unseen = tx.queue.unannounced(older_than_s=_UNSEEN_S, limit=_AT_ONCE)
+        for command in expired:
+            count_end(command)
         for command in [*expired, *unseen]:
             try:
                 self._closing.see_off(command)
@@ -93,11 +99,15 @@ class Sweep:
                 if tx.audit.cut(self._audit_retention_s, _SEALED_AT_ONCE) < _SEALED_AT_ONCE:
                     return
 
-    def _attempt(self, step: Callable[[], None]) -> None:
+    def _attempt(self, step: Callable[[], None]) -> bool:
         try:
             step()
         except Exception as exc:  # noqa: BLE001 - one keeps none of the others from it
             _note(exc)
+            metrics.SWEEPS.add("failed")
+            return False
+        metrics.SWEEPS.add("done")
+        return True
 
 
 def _note(exc: Exception) -> None:

@@ -4,6 +4,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -17,6 +18,7 @@ from obstore.exceptions import BaseError
 
 from rdev.domain.segments import Segment, SegmentName, decode, encode
 from rdev.errors import SegmentDamaged, StoreUnavailable
+from rdev.ports import metrics
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -57,7 +59,8 @@ class ObjectArchive:
             else:
                 obstore.put(self._objects(), key, packed, use_multipart=False)
 
-        self._call(put)
+        self._call("store", put)
+        metrics.ARCHIVE_BYTES.add("store", by=segment.size)
 
     def segments(self, project_id: str, command_id: str) -> list[SegmentName]:
         """What is stored of a command, in order of their names."""
@@ -75,7 +78,9 @@ class ObjectArchive:
                 return None
             return decode(project_id, command_id, name, _unpacked(packed))
 
-        return self._call(get)
+        segment = self._call("load", get)
+        metrics.ARCHIVE_BYTES.add("load", by=segment.size if segment else 0)
+        return segment
 
     def remove(self, project_id: str, command_id: str) -> None:
         """Remove all of a command's segments. Twice is no error."""
@@ -86,14 +91,14 @@ class ObjectArchive:
                 with suppress(FileNotFoundError):
                     obstore.delete(self._objects(), key)
 
-        self._call(delete)
+        self._call("remove", delete)
 
     def _keys(self, prefix: str) -> list[str]:
         def names() -> list[str]:
             pages = obstore.list(self._objects(), prefix=prefix.rstrip("/"))
             return [found["path"] for page in pages for found in page]
 
-        return self._call(names)
+        return self._call("list", names)
 
     def _objects(self) -> "ObjectStore":
         if self._opened is None:
@@ -115,8 +120,8 @@ class ObjectArchive:
             **self._options,
         )
 
-    def _call(self, act: Callable[[], T]) -> T:
-        with _translated():
+    def _call(self, operation: str, act: Callable[[], T]) -> T:
+        with _timed(operation), _translated():
             return _beside_the_loop(act, 3 * self._timeout_s)
 
 
@@ -172,6 +177,19 @@ def _unpacked(packed: bytes) -> bytes:
         return zstandard.ZstdDecompressor().decompress(packed, max_output_size=_MOST_BYTES)
     except zstandard.ZstdError as exc:
         raise SegmentDamaged("it cannot be decompressed") from exc
+
+
+@contextmanager
+def _timed(operation: str) -> Iterator[None]:
+    began, result = time.monotonic(), "unavailable"
+    try:
+        yield
+        result = "done"
+    except SegmentDamaged:
+        result = "damaged"
+        raise
+    finally:
+        metrics.ARCHIVE_OPERATIONS.record(time.monotonic() - began, operation, result)
 
 
 @contextmanager
