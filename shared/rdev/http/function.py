@@ -9,17 +9,15 @@ import flask
 from flask import Blueprint, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 
-from rdev import wiring
 from rdev.config import settings
 from rdev.errors import InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge, RdevError
-from rdev.http import denials, envelope, rate_limit, tracing
+from rdev.http import denials, envelope, exposition, rate_limit, tracing
 from rdev.http.hardening import hardened
 from rdev.ports import metrics
 from rdev.ports.measuring import OTHER
 
 log = logging.getLogger(__name__)
 
-_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 _CATCH_ALL = ("run", "error")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -29,18 +27,13 @@ def install(blueprint: Blueprint) -> None:
     functions-framework holds the app context. Opens no socket, file or thread."""
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     app.register_blueprint(blueprint)
-    app.add_url_rule("/metrics", "system.metrics", _metrics)
+    app.add_url_rule("/metrics", "system.metrics", exposition.metrics)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.before_request(_begin)
     app.after_request(_conclude)
     app.register_error_handler(Exception, _answer_error)
     app.wsgi_app = tracing.Traced(hardened(app.wsgi_app, settings()))
-
-
-def _metrics() -> Response:
-    """Prometheus metrics: of this process and of those that it shares RDEV_METRICS_DIR with."""
-    return Response(wiring.telemetry().exposition(), content_type=_PROMETHEUS)
 
 
 def no_such_route(_request: flask.Request) -> Response:

@@ -148,9 +148,9 @@ class ProjectHistory:
         return frames, False
 
     def _gap(self, until: EntryId) -> bytes:
-        reason = "trimmed" if until > self.seen else "lost"
-        metrics.STREAM_GAPS.add(reason)
-        hole = gap("", self.seen, until, reason)
+        why = "trimmed" if until > self.seen else "lost"
+        metrics.STREAM_GAPS.add(why)
+        hole = gap("", self.seen, until, why)
         self.seen = until
         return self._encode(hole.id, GAP, hole.data)
 

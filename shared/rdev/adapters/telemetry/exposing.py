@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _FLUSH_S = 2.0
 _HEAD = b"# HELP "
+_UP = PROCESS_UP.name.replace(".", "_").encode()
 
 
 class Exposing:
@@ -54,7 +55,7 @@ class Exposing:
         up = {name: float(text is not None) for name, text in said.items()}
         self._up = [((name,), value) for name, value in {**up, self.name: 1.0}.items()]
         own = self._read().exposition()
-        return together([own, *(text for text in said.values() if text is not None)])
+        return together(own, [text for text in said.values() if text is not None])
 
     def stop(self) -> None:
         """Send what was measured and not sent, for two seconds at most."""
@@ -99,12 +100,14 @@ def _neighbours(folder: Path | None, process: str) -> Neighbours | None:
         return None
 
 
-def together(texts: Iterable[bytes]) -> bytes:
-    """Several expositions as one: a family's samples stand together, under one heading."""
+def together(own: bytes, others: Iterable[bytes]) -> bytes:
+    """Several expositions as one: a family's samples stand together, under one heading. Who is up
+    is for the one to say that asked."""
     families: dict[bytes, list[bytes]] = {}
-    for text in texts:
+    for text in (own, *others):
         for family in text.split(_HEAD)[1:]:
-            name = family.split(b" ", 1)[0]
             about, kind, samples = family.split(b"\n", 2)
-            families.setdefault(name, [about + b"\n" + kind + b"\n"]).append(samples)
-    return b"".join(_HEAD + part for parts in families.values() for part in [b"".join(parts)])
+            name = about.split(b" ", 1)[0]
+            if text is own or name != _UP:
+                families.setdefault(name, [_HEAD, about, b"\n", kind, b"\n"]).append(samples)
+    return b"".join(part for parts in families.values() for part in parts)
