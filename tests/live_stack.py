@@ -162,7 +162,8 @@ def _environment(home: Path, folder: Path, settings: dict[str, object]) -> dict[
 def _traced(collector: Collector | None) -> dict[str, str]:
     if collector is None:
         return {}
-    return {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    often = {"OTEL_BSP_SCHEDULE_DELAY": "200", "OTEL_METRIC_EXPORT_INTERVAL": "5000"}
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, **often}
 
 
 def _await_ready(process: "subprocess.Popen[bytes]", log: Path) -> None:
