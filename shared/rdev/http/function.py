@@ -73,7 +73,8 @@ def _conclude(response: Response) -> Response:
     tracing.conclude(request.environ, route, response.status_code, envelope.request_id())
     method = request.method if request.method in _METHODS else OTHER  # callers may invent some
     metrics.HTTP_REQUESTS.add(current_app.name, route, method, str(response.status_code))
-    if not response.is_streamed:
+    # Who asked to wait for a command's end waits for the command, not for us.
+    if not response.is_streamed and "Preference-Applied" not in response.headers:
         took_s = time.perf_counter() - g.began
         metrics.HTTP_DURATION.record(took_s, current_app.name, route)
     return response

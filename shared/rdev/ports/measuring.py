@@ -39,12 +39,14 @@ class Instrument:
 
 
 class Counter(Instrument):
-    """Goes up. May be used by any thread."""
+    """Goes up. May be used by any thread. `known` are told from the beginning as 0: the first that
+    is counted is then seen as an increase. So is one without labels."""
 
-    def __init__(self, name: str, unit: str, about: str, labels: Labels = ()) -> None:
+    def __init__(
+        self, name: str, unit: str, about: str, labels: Labels = (), known: tuple[Labels, ...] = ()
+    ) -> None:
         super().__init__(name, unit, about, labels)
-        # One without labels is told from the beginning, also while it is 0.
-        self._totals: dict[Labels, float] = {} if labels else {(): 0}
+        self._totals: dict[Labels, float] = dict.fromkeys(known if labels else [()], 0)
         # Held for one look into a dict, in which no greenlet gives way: it may be older than
         # gevent's patches.
         self._lock = threading.Lock()

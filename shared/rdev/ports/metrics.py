@@ -27,7 +27,8 @@ HTTP_REQUESTS = Counter(
 HTTP_DURATION = Histogram(
     "rdev.http.request.duration",
     "s",
-    "Until the answer began to leave; event streams are left out.",
+    "Until the answer began to leave. Left out are event streams, and requests that were asked "
+    "to wait for a command's end.",
     ("function", "route"),
     bounds=_QUICK,
 )
@@ -83,6 +84,7 @@ COMMANDS_FINISHED = Counter(
     "{command}",
     "Commands that ended, by kind, status and the record's reason (none: succeeded).",
     ("kind", "status", "reason"),
+    known=tuple((kind, "lost", "killed_outside") for kind in ("shell", "git", "claude")),
 )
 COMMAND_FIRST_OUTPUT = Histogram(
     "rdev.command.first_output",
@@ -145,7 +147,13 @@ STREAM_SLOW = Counter(
     "{stream}",
     "Event streams ended since their client took nothing within the deadline.",
 )
-STREAM_GAPS = Counter("rdev.stream.gaps", "{gap}", "Gaps told to readers, by reason.", ("reason",))
+STREAM_GAPS = Counter(
+    "rdev.stream.gaps",
+    "{gap}",
+    "Gaps told to readers, by reason.",
+    ("reason",),
+    known=(("trimmed",), ("expired",), ("lost",)),
+)
 
 # --- webhooks -----------------------------------------------------------------------------------
 
@@ -154,6 +162,7 @@ WEBHOOK_ATTEMPTS = Counter(
     "{attempt}",
     "Attempts to deliver: succeeded, failed, throttled, gone (410) or ours (rdev could not).",
     ("outcome",),
+    known=(("succeeded",), ("ours",)),
 )
 WEBHOOK_DURATION = Histogram(
     "rdev.webhook.attempt.duration", "s", "How long attempts took.", ("outcome",), bounds=_QUICK
@@ -163,6 +172,7 @@ WEBHOOK_DELIVERIES = Counter(
     "{delivery}",
     "Deliveries that came to an end: succeeded or exhausted.",
     ("state",),
+    known=(("succeeded",), ("exhausted",)),
 )
 WEBHOOK_BACKLOG = Gauge(
     "rdev.webhook.backlog",
