@@ -39,9 +39,14 @@ class Collector:
     """By the sender's `service.instance.id`."""
     silent: threading.Event | None = None
     """No request is answered before this is set."""
+    waiting: int = 0
+    """How many requests came that were not answered at once."""
 
     def spans(self, trace_id: str) -> list[Span]:
         return [span for span in list(self._spans) if span.trace_id == trace_id]
+
+    def all_spans(self) -> list[Span]:
+        return list(self._spans)
 
     def everything(self) -> bytes:
         """All that was sent, as it came."""
@@ -84,6 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
         if self.collector.silent is not None:
+            self.collector.waiting += 1
             self.collector.silent.wait(60)
         self.collector.take(self.path, body)
         self.send_response(200)

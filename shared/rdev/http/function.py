@@ -13,13 +13,13 @@ from rdev.config import settings
 from rdev.errors import InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge, RdevError
 from rdev.http import denials, envelope, exposition, rate_limit, tracing
 from rdev.http.hardening import hardened
+from rdev.http.middleware import METHODS
 from rdev.ports import metrics
 from rdev.ports.measuring import OTHER
 
 log = logging.getLogger(__name__)
 
 _CATCH_ALL = ("run", "error")
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 def install(blueprint: Blueprint) -> None:
@@ -38,7 +38,7 @@ def install(blueprint: Blueprint) -> None:
 
 def no_such_route(_request: flask.Request) -> Response:
     """What a function's target answers: the framework sends it all that no rule took."""
-    allowed = tuple(method for method in _METHODS if _takes(method))
+    allowed = tuple(method for method in METHODS if _takes(method))
     if allowed:
         raise MethodNotAllowed(
             f"{request.path} does not take {request.method}, only {', '.join(allowed)}.",
@@ -71,7 +71,7 @@ def _conclude(response: Response) -> Response:
         rate_limit.tell(response, g.window)
     route = _route().replace("<", "{").replace(">", "}")
     tracing.conclude(request.environ, route, response.status_code, envelope.request_id())
-    method = request.method if request.method in _METHODS else OTHER  # callers may invent some
+    method = request.method if request.method in METHODS else OTHER
     metrics.HTTP_REQUESTS.add(current_app.name, route, method, str(response.status_code))
     # Who asked to wait for a command's end waits for the command, not for us.
     if not response.is_streamed and "Preference-Applied" not in response.headers:

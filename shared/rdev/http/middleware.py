@@ -10,6 +10,8 @@ from rdev.http import envelope
 from rdev.ports import metrics
 from rdev.ports.measuring import OTHER
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""What rdev knows; callers may invent others."""
 Environ = dict[str, Any]
 WSGI = Callable[[Environ, Any], Iterable[bytes]]
 

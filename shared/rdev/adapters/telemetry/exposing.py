@@ -3,6 +3,7 @@
 OpenTelemetry's SDK is loaded when somebody reads, or where metrics are sent, never before.
 """
 
+import atexit
 import logging
 import threading
 from collections.abc import Iterable
@@ -47,6 +48,7 @@ class Exposing:
                 log.warning("this process is missing in /metrics of others: %s", exc)
         if exports("METRICS"):
             self._read()
+            atexit.register(self.stop)
 
     def exposition(self) -> bytes:
         """Prometheus' text of this process and of its neighbours. A neighbour that hangs costs
