@@ -162,8 +162,9 @@ class Settings(BaseSettings):
     metrics_dir: Path | None = None
     """A folder that processes of one machine share: each answers /metrics for all of them."""
 
-    log_format: str = Field(default="json", pattern="^(json|text)$")
-    log_level: str = "info"
+    log_format: str = Field(default="auto", pattern="^(auto|json|text)$")
+    """auto: text on a terminal, JSON elsewhere."""
+    log_level: str = Field(default="info", pattern="^(?i:debug|info|warning|error|critical)$")
 
     @property
     def cors_allowed_origins(self) -> list[str]:

@@ -148,7 +148,7 @@ def test_a_busy_run_is_counted_and_labels_name_nobody(
     assert grew("rdev_webhook_attempts_total", outcome="succeeded") >= 9
     route = "/projects/{project_id}/shell"
     assert grew("rdev_http_requests_total", route=route, method="POST", status="202") >= 1
-    assert grew("rdev_http_request_duration_seconds_count", route=route, function="exec") >= 3
+    assert grew("rdev_http_request_duration_seconds_count", route=route, function="exec") >= 1
     assert grew("rdev_http_requests_total", route="none", status="404") >= 30
     assert grew("rdev_http_requests_total", status="401") >= 30
     assert grew("rdev_limiter_decisions_total", decision="allowed") >= 30

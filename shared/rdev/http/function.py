@@ -73,9 +73,12 @@ def _conclude(response: Response) -> Response:
     tracing.conclude(request.environ, route, response.status_code, envelope.request_id())
     method = request.method if request.method in METHODS else OTHER
     metrics.HTTP_REQUESTS.add(current_app.name, route, method, str(response.status_code))
+    took_s = time.perf_counter() - g.began
+    if log.isEnabledFor(logging.DEBUG):
+        said = {"method": method, "route": route, "status": response.status_code}
+        log.debug("answered", extra={**said, "duration_ms": round(took_s * 1000, 1)})
     # Who asked to wait for a command's end waits for the command, not for us.
     if not response.is_streamed and "Preference-Applied" not in response.headers:
-        took_s = time.perf_counter() - g.began
         metrics.HTTP_DURATION.record(took_s, current_app.name, route)
     return response
 
