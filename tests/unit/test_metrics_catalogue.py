@@ -125,3 +125,31 @@ def test_counting_loads_nothing_of_opentelemetry() -> None:
         "sys.exit(any(n.startswith(('opentelemetry', 'prometheus')) for n in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_a_function_that_starts_loads_nothing_of_prometheus() -> None:
+    """Nor what is sent by OTLP: only who is asked does."""
+    code = (
+        "import sys; from rdev.platform.gateway import load_function;"
+        "app = load_function('system'); app.test_client().get('/health');"
+        "wanted = ('prometheus_client', 'opentelemetry.exporter', 'opentelemetry.sdk.metrics');"
+        "sys.exit(any(name.startswith(wanted) for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_what_was_recorded_before_anybody_asked_is_not_forgotten() -> None:
+    """More than waits at most, in a process that nobody reads."""
+    name = "rdev_webhook_attempt_duration_seconds_count"
+    sample = f'{name}{{outcome="failed",process="test-0"}} 10000.0'
+    code = (
+        "import sys, time; from rdev.ports import metrics;"
+        "from rdev.adapters.telemetry.exposing import Exposing;"
+        "one = Exposing('1', 'test', None); one.start();\n"
+        "for part in range(20):\n"
+        "    for _ in range(500): metrics.WEBHOOK_DURATION.record(0.2, 'failed')\n"
+        "    while len(metrics.WEBHOOK_DURATION._waiting) >= 1024: time.sleep(0.01)\n"
+        # What is being handed over just now is told the next time.
+        "while sys.argv[1] not in one.exposition().decode(): time.sleep(0.05)"
+    )
+    subprocess.run([sys.executable, "-c", code, sample], timeout=60, check=True)

@@ -32,7 +32,8 @@ class StandingRows:
     def oldest_due_s(self) -> float:
         return self._number(
             f"""
-            select coalesce(extract(epoch from now() - min(d.due_at)), 0)::float as n
+            select coalesce(extract(
+                epoch from now() - min(greatest(d.due_at, d.created_at))), 0)::float as n
             from {_PENDING} and {_STATE} = 'active' and d.due_at <= now()
             """  # noqa: S608 - constants
         )
