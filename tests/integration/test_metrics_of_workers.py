@@ -45,9 +45,10 @@ class Gunicorn:
         return found
 
 
-@pytest.fixture
-def gunicorn(tmp_path: Path) -> Iterator[Gunicorn]:
+@pytest.fixture(scope="module")
+def gunicorn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
     """functions-framework's own application under gunicorn, as anybody may run it."""
+    tmp_path = tmp_path_factory.mktemp("gunicorn")
     port = free_port()
     env = {
         "PATH": os.environ["PATH"],
@@ -151,6 +152,14 @@ def test_a_folder_that_cannot_be_used_leaves_each_to_itself(tmp_path: Path) -> N
     )
     assert 'rdev_process_up{process="test-0"} 1.0' in done.stdout
     assert "tells of this process alone" in done.stderr
+
+
+def test_a_folder_that_others_may_write_into_is_not_used(tmp_path: Path) -> None:
+    from rdev.adapters.telemetry.neighbours import Neighbours
+
+    tmp_path.chmod(0o777)
+    with pytest.raises(PermissionError):
+        Neighbours(tmp_path, "test")
 
 
 def test_the_next_of_its_kind_takes_a_place_that_was_given_back(tmp_path: Path) -> None:

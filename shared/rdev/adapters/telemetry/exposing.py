@@ -52,7 +52,7 @@ class Exposing:
 
     def exposition(self) -> bytes:
         """Prometheus' text of this process and of its neighbours. A neighbour that hangs costs
-        about a second, and is told as not up."""
+        two seconds, and is told as not up."""
         said = self._neighbours.ask() if self._neighbours else {}
         up = {name: float(text is not None) for name, text in said.items()}
         self._up = [((name,), value) for name, value in {**up, self.name: 1.0}.items()]

@@ -9,6 +9,7 @@ import fcntl
 import logging
 import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-_PATIENCE_S = 1.0
+_PATIENCE_S = 2.0
 _MOST_BYTES = 16 * 1024 * 1024
 _PLACES = 256
 _SOCKET = ".sock"
@@ -30,6 +31,9 @@ class Neighbours:
 
     def __init__(self, folder: Path, kind: str) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+        if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise PermissionError(f"others may write into {folder}")
         self._folder = folder
         self._lock, self.name = _place(folder, kind)
 
@@ -45,7 +49,8 @@ class Neighbours:
         ).start()
 
     def ask(self) -> dict[str, bytes | None]:
-        """What the others say, by name; None: it runs, and did not answer within a second."""
+        """What the others say, by name; None: it runs, and did not answer within two
+        seconds."""
         said: dict[str, bytes | None] = {}
         names = [path.stem for path in self._folder.glob(f"*{_SOCKET}") if path.stem != self.name]
         threads = [
