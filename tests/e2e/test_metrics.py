@@ -2,10 +2,8 @@
 
 import re
 import secrets
-from collections import defaultdict
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 import promtool
 from http_client import Http
@@ -13,7 +11,7 @@ from live_stack import Stack, wait_for
 from loopback_receiver import receiving
 from rdev.config import SOURCE_ROOT
 from rdev.http.envelope import STATUS
-from unit.test_metrics_catalogue import documented
+from scraping import Scrape, documented, scrape
 
 PROCESSES = {"functions-0", "runner-0", "triggers-0"}
 # What a label may say. Routes and reasons are looked up; versions are numbers.
@@ -57,35 +55,6 @@ VALUES = {
     "operation": {"store", "load", "list", "remove"},
 }
 MOST_SERIES = 3000
-
-
-class Scrape:
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.families = list(text_string_to_metric_families(text))
-
-    def total(self, name: str, **labels: str) -> float:
-        return sum(
-            sample.value
-            for family in self.families
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
-
-    def values(self) -> dict[str, set[str]]:
-        """By label, what it says anywhere in rdev's own."""
-        found: dict[str, set[str]] = defaultdict(set)
-        for family in self.families:
-            for sample in family.samples if family.name.startswith("rdev_") else ():
-                for label, value in sample.labels.items():
-                    found[label].add(value)
-        return found
-
-
-def scrape(stack: Stack) -> Scrape:
-    answer = stack.admin.get("/metrics")
-    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-    return Scrape(answer.body.decode())
 
 
 def be_busy(api: Http, project: str) -> None:
@@ -159,7 +128,7 @@ def test_a_busy_run_is_counted_and_labels_name_nobody(
 
     allowed = VALUES | {
         "route": {"none", *_routes()},
-        "reason": {"none", *_reasons()},
+        "reason": {"none", "trimmed", "expired", "lost", *_reasons()},
     }
     told = after.values()
     for label in ("le", "version", "python"):

@@ -16,7 +16,7 @@ from alert_cases import ALSO, CASES, QUIET
 from rdev.config import SOURCE_ROOT
 from rdev.ports import metrics
 from rdev.ports.measuring import CATALOGUE, Histogram
-from unit.test_metrics_catalogue import documented
+from scraping import documented
 
 PLACE = SOURCE_ROOT / "deploy/grafana"
 RULES = yaml.safe_load((PLACE / "alerts.yaml").read_text())

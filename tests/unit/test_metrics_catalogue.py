@@ -11,10 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import promtool
 from rdev.adapters.telemetry.exposing import together
-from rdev.config import SOURCE_ROOT
 from rdev.ports.measuring import CATALOGUE, MOST_LABELS, Counter, Histogram, Level
+from scraping import documented
 
-DOCUMENT = (SOURCE_ROOT / "docs/metrics.md").read_text()
 _OWN_LABELS = {"process", "le"}
 
 
@@ -42,11 +41,6 @@ def exported(text: str) -> set[tuple[str, str, frozenset[str]]]:
         name = f"{family.name}_total" if family.type == "counter" else family.name
         found.add((name, family.type, frozenset(labels - _OWN_LABELS)))
     return found
-
-
-def documented() -> set[tuple[str, str, frozenset[str]]]:
-    rows = re.findall(r"^\| `(rdev_\w+)` \| (\w+) \| (.*?)\s*\|", DOCUMENT, re.M)
-    return {(name, kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
 
 
 def test_what_is_exported_is_documented_and_what_is_documented_is_exported(
