@@ -22,11 +22,11 @@ DEAD := $(shell $(BIN)/python -c 'import sys; sys.exit(open("$(VENV)/.place").re
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos bench fast check
+.PHONY: help run test test-cluster chaos bench fast check
 .DELETE_ON_ERROR:
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(VENV)/.run ## start everything on 127.0.0.1:8080 (PORT=… for another); Ctrl-C ends it
 	@exec $(BIN)/rdev up --port $(PORT)
@@ -35,6 +35,10 @@ run: $(VENV)/.run ## start everything on 127.0.0.1:8080 (PORT=… for another); 
 # has stores and a stack of its own.
 test: $(VENV)/.dev ## run every test (WORKERS=4 at once)
 	@exec $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+test-cluster: $(VENV)/.dev ## run the suite of workspaces on a cluster (KUBECONFIG=… IMAGE=…)
+	@test -n "$(KUBECONFIG)" -a -n "$(IMAGE)" || { echo "rdev: say which cluster, and an image with a shell that it can pull: make test-cluster KUBECONFIG=… IMAGE=docker.io/library/debian:12" >&2; exit 1; }
+	@RDEV_TEST_KUBECONFIG=$(abspath $(KUBECONFIG)) RDEV_TEST_IMAGE=$(IMAGE) exec $(BIN)/python -m pytest tests/conformance
 
 chaos: $(VENV)/.dev ## kill everything at random under load, then compare (COMMANDS=… FAULTS=… SEED=…)
 	@cd tests && exec ../$(BIN)/python -m chaos --commands $(or $(COMMANDS),500) --faults $(or $(FAULTS),200) $(if $(SEED),--seed $(SEED)) $(CHAOS)

@@ -25,6 +25,20 @@ from rdev.services.runner import Runner
 PROJECT = "web"
 
 
+class InFolders:
+    """Runs a pod's commands in a folder."""
+
+    def __init__(self, folders: LocalWorkspaces) -> None:
+        self._folders = folders
+
+    def of(self, project_id: str) -> Any:
+        self._folders.create(project_id, git_url=None)
+        return self._folders.of(project_id)
+
+    def close(self) -> None:
+        """They are shared."""
+
+
 class House:
     """The services over one database, as any number of processes have them."""
 
@@ -37,7 +51,7 @@ class House:
         self.streams = Streams(self.client)
         self.folders = LocalWorkspaces(folder / "w", folder / "c", drain_s=0.1)
         stack.callback(self.folders.close)
-        self.cluster: Cluster = stack.enter_context(cluster_in(folder, self.enter))
+        self.cluster: Cluster = stack.enter_context(cluster_in(folder, InFolders(self.folders)))
         self.exec = Exec(
             database.transaction,
             self.tickets,
@@ -53,10 +67,6 @@ class House:
         )
         self.stack = stack
 
-    def enter(self, project_id: str, pod: Any) -> Any:
-        self.folders.create(project_id, git_url=None)
-        return self.folders.of(project_id)
-
     def lifecycle(self, cluster: Cluster | None = None, idle_stop_s: float = 0) -> Lifecycle:
         workspaces = (cluster or self.cluster).workspaces
         return Lifecycle(
@@ -66,7 +76,7 @@ class House:
     def runner(self, *, workspace_s: float = 60, own_view: bool = False) -> Runner:
         cluster = self.cluster
         if own_view:
-            cluster = self.stack.enter_context(cluster.seen_by_another(self.enter))
+            cluster = self.stack.enter_context(cluster.seen_by_another(InFolders(self.folders)))
         rules = quick_rules(workspace_s=workspace_s, gone_s=0.5)
         lifecycle = self.lifecycle(cluster)
         places = (self.database.transaction, self.tickets, self.streams, cluster.workspaces)

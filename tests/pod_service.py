@@ -1,6 +1,6 @@
 """Workspaces on a small cluster, for tests of the project side."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +11,20 @@ from rdev.adapters.workspaces.kubernetes.access import Access
 from rdev.adapters.workspaces.kubernetes.api import Api
 from rdev.adapters.workspaces.kubernetes.templates import Templates
 from rdev.adapters.workspaces.kubernetes.view import View
-from rdev.adapters.workspaces.kubernetes.workspaces import KubernetesWorkspaces
+from rdev.adapters.workspaces.kubernetes.workspaces import Commands, KubernetesWorkspaces
 from rdev.domain.workspaces import State, WorkspaceState
 from small_cluster import MAPS, NAMESPACE, SmallCluster
 from small_cluster_server import small_cluster
 
-Enter = Callable[[str, Any], Any]
-"""Gives the workspace in a project's pod."""
+
+class NoCommands:
+    """For tests in which none is run."""
+
+    def of(self, project_id: str) -> Any:
+        raise AssertionError(f"nobody runs commands in {project_id} here")
+
+    def close(self) -> None:
+        """There is nothing."""
 
 
 @dataclass
@@ -39,30 +46,28 @@ class Cluster:
         self.there.put(MAPS, {"metadata": {"name": "rdev-templates"}, "data": written})
 
     @contextmanager
-    def seen_by_another(self, enter: Enter) -> Iterator["Cluster"]:
-        with _seen(self.there, self.kubeconfig, enter) as other:
+    def seen_by_another(self, commands: Commands) -> Iterator["Cluster"]:
+        with _seen(self.there, self.kubeconfig, commands) as other:
             yield other
 
 
-def no_commands(project_id: str, _pod: Any) -> Any:
-    raise AssertionError(f"nobody enters {project_id} here")
-
-
 @contextmanager
-def cluster_in(folder: Path, enter: Enter = no_commands) -> Iterator[Cluster]:
+def cluster_in(folder: Path, commands: Commands | None = None) -> Iterator[Cluster]:
     with (
         small_cluster(folder) as (there, kubeconfig),
-        _seen(there, kubeconfig, enter) as cluster,
+        _seen(there, kubeconfig, commands) as cluster,
     ):
         yield cluster
 
 
 @contextmanager
-def _seen(there: SmallCluster, kubeconfig: Path, enter: Enter = no_commands) -> Iterator[Cluster]:
+def _seen(
+    there: SmallCluster, kubeconfig: Path, commands: Commands | None = None
+) -> Iterator[Cluster]:
     api = Api(Access(kubeconfig).client, timeout_s=2, breaker_failures=3, breaker_s=0.5)
     view = View(api, (NAMESPACE,))
     templates = Templates(api, NAMESPACE, "rdev-templates", image="debian")
-    workspaces = KubernetesWorkspaces(api, view, templates, enter=enter)
+    workspaces = KubernetesWorkspaces(api, view, templates, commands or NoCommands())
     try:
         yield Cluster(there, kubeconfig, api, view, workspaces)
     finally:

@@ -31,6 +31,8 @@ class SmallCluster:
         """The API server answers nobody, and hangs up on those who watch."""
         self.busy_s = 0
         """Answers 429 with this Retry-After."""
+        self.brief = False
+        """Ends every watch as soon as it begins."""
         self.closed = False
         self.by_itself = True
         """The pods of a StatefulSet come up and go away without a word."""

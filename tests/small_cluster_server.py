@@ -82,6 +82,7 @@ def _kubeconfig(port: int) -> str:
 class Handler(BaseHTTPRequestHandler):
     cluster: SmallCluster
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # as Go's servers
 
     def log_message(self, *_: object) -> None:
         pass
@@ -202,7 +203,7 @@ class Handler(BaseHTTPRequestHandler):
             self._event("ERROR", {"code": 410, "reason": "Expired", "metadata": {}})
             self._chunk(b"")
             return
-        while time.monotonic() < until:
+        while time.monotonic() < until and not cluster.brief:
             with cluster.changed:
                 new = [each for each in cluster.log if each[0] > after and each[2] == kind]
                 if not new:
@@ -214,7 +215,8 @@ class Handler(BaseHTTPRequestHandler):
                 if selected(raw, query):
                     self._event(event, raw)
                 after = version
-        self._event("BOOKMARK", {"metadata": {"resourceVersion": str(cluster.version)}})
+        if not cluster.brief:
+            self._event("BOOKMARK", {"metadata": {"resourceVersion": str(cluster.version)}})
         self._chunk(b"")
 
     def _event(self, event: str, raw: dict[str, Any]) -> None:
@@ -233,8 +235,11 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._answer(200, raw)
 
-    def _refuse(self, status: int, reason: str, headers: dict[str, str] | None = None) -> None:
-        self._answer(status, {"reason": reason, "message": reason}, headers)
+    def _refuse(
+        self, status: int, reason: str, headers: dict[str, str] | None = None, message: str = ""
+    ) -> None:
+        said = {"status": "Failure", "message": message or reason, "reason": reason, "code": status}
+        self._answer(status, {"kind": "Status", "apiVersion": "v1", **said}, headers)
 
     def _answer(
         self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None

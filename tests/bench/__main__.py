@@ -17,6 +17,8 @@ from bench.rows import HEADINGS, Row
 
 MODULES = (
     "api_requests",
+    "commands_in_pods",
+    "exec_in_pods",
     "projects_in_pods",
     "tracing",
     "webhooks",

@@ -86,14 +86,20 @@ class Wire:
 class ExecSocket:
     """One exec: from the accepted handshake to the status."""
 
-    def __init__(self, wire: Wire, headers: Iterable[tuple[str, str]], path: str) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        headers: Iterable[tuple[str, str]],
+        path: str,
+        speaks: Iterable[str] = (V5, V4),
+    ) -> None:
         self._wire = wire
         self._ws = WSConnection(ConnectionType.SERVER)
         raw = [(name.encode(), value.encode()) for name, value in headers]
         self._ws.initiate_upgrade_connection(raw, path.encode())
         request = next(iter(self._ws.events()))
         asked = getattr(request, "subprotocols", [])
-        self.protocol = next((each for each in (V5, V4) if each in asked), None)
+        self.protocol = next((each for each in speaks if each in asked), None)
 
     def accept(self) -> None:
         # Past the wire: faults count from behind the handshake.
@@ -141,8 +147,9 @@ class ExecSocket:
                     try:
                         stdin.write(message[1:])
                         stdin.flush()
-                    except OSError:
-                        stdin = None  # it reads no more; what else comes is thrown away
+                    except OSError:  # it reads no more; what else comes is thrown away
+                        _close(stdin)
+                        stdin = None
                 elif message == bytes([CLOSE, STDIN]) and self.protocol == V5 and stdin:
                     _close(stdin)
                     stdin = None

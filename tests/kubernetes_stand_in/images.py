@@ -11,7 +11,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-DISTROLESS = ("sh", "cat", "grep", "mkdir", "mv", "rm", "setsid", "sleep", "sync")
+DISTROLESS = (
+    *("sh", "cat", "dd", "env", "find", "grep", "head", "ln", "ls", "mkdir", "mkfifo", "mv", "rm"),
+    *("printf", "setsid", "sha256sum", "sleep", "sync", "touch", "true"),
+)
+"""As many as the scripts that rdev puts into a pod need, and two that tests run."""
 IMAGES = ("debian", "alpine", "distroless-sh", "no-shell")
 DEVICES = ("null", "zero", "full", "random", "urandom")
 

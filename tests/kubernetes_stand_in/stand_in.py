@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from typing_extensions import override
 
-from kubernetes_stand_in.exec_socket import ExecSocket, Fault, Wire
+from kubernetes_stand_in.container import Container
+from kubernetes_stand_in.exec_socket import V4, V5, ExecSocket, Fault, Wire
 from kubernetes_stand_in.node import Node
 from small_cluster import PODS
 from small_cluster_server import Handler, serving
@@ -25,6 +26,8 @@ class StandIn(Node):
         self.faults: list[Fault] = []
         """Each befalls one of the next exec connections."""
         self.exec_frozen = False
+        self.speaks: tuple[str, ...] = (V5, V4)
+        """The protocols of exec that its API server knows."""
 
     # --- faults ----------------------------------------------------------------------------------
 
@@ -51,6 +54,7 @@ class StandIn(Node):
             life.ending = True
         if life.container is not None:
             life.container.kill()
+        life.container, life.ending = None, False
         self.status(name, phase="Failed", reason="Evicted", message=message)
 
     def lose_node(self) -> None:
@@ -116,35 +120,44 @@ class StandInHandler(Handler):
 
     def _exec(self) -> None:
         cluster, (_, name, _) = self.cluster, self._place(self.path)
+        wanted = parse_qs(urlsplit(self.path).query).get("container", [""])[0]
         self._note("get", "pods/exec")
         with cluster.changed:
             life = cluster.lives.get(name)
             cluster.execs += 1
             fault = cluster.faults.pop(0) if cluster.faults else Fault()
         if (PODS, name) not in cluster.objects:
-            self._refuse(404, "NotFound")
-        elif life is None or life.container is None:
-            self._refuse(500, "InternalError")
+            self._refuse(404, "NotFound", message=f'pods "{name}" not found')
+        elif wanted and wanted not in _containers(cluster.objects[PODS, name]):
+            said = f"container {wanted} is not valid for pod {name}"
+            self._refuse(400, "BadRequest", message=said)
         elif self.headers.get("Upgrade", "").lower() != "websocket":
             self._refuse(400, "BadRequest")
         else:
             wire = Wire(self.connection, fault)
             cluster.wires.add(wire)
             try:
-                self._talk(wire, life.container)
+                self._talk(wire, life.container if life else None)
             except OSError:
                 wire.cut()
             finally:
                 cluster.wires.discard(wire)
                 self.close_connection = True
 
-    def _talk(self, wire: Wire, container: Any) -> None:
+    def _talk(self, wire: Wire, container: Container | None) -> None:
         query = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
-        session = ExecSocket(wire, self.headers.items(), self.path)
+        session = ExecSocket(wire, self.headers.items(), self.path, self.cluster.speaks)
         if session.protocol is None:
             self._refuse(403, "Forbidden")
             return
+        not_there = "unable to upgrade connection: container not found"
+        if container is None and session.protocol == V4:  # the node itself answers
+            self._refuse(500, "InternalError", message=not_there)
+            return
         session.accept()
+        if container is None:
+            session.refuse(f"Internal error occurred: {not_there}")
+            return
         if self.cluster.exec_frozen:
             wire.thawed.wait()
             return
@@ -159,6 +172,10 @@ class StandInHandler(Handler):
             )
             return
         session.serve(process)
+
+
+def _containers(pod: dict[str, Any]) -> list[str]:
+    return [each["name"] for each in pod["spec"]["containers"]]
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def test_a_container_that_was_started_anew_has_another_start_and_the_reason() ->
     pod = pod_of({**POD, "status": {"phase": "Running", "containerStatuses": [container]}})
     assert pod is not None
     assert pod.running
-    assert pod.ref.container_started == "2026-11-24T10:00:00Z"
+    assert pod.ref.container_started == "2026-11-24T10:00:00Z+0"
     assert pod.end is not None
     assert pod.end.reason == "oom_killed"
 

@@ -1,10 +1,14 @@
 """Commands: what was asked, what became of it, and the rules between the two. Pure."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+COMMAND_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+"""So much holds of any id that becomes the name of a folder."""
 
 _MOST_MESSAGE = 1000
 
@@ -67,6 +71,8 @@ class Launch:
     memory_mb: int | None = None
     processes: int | None = None
     """Threads count as well."""
+    life: str | None = None
+    """In which life of the workspace's files (`Workspace.life`), and no other. None: whichever."""
 
     @property
     def limited(self) -> bool:
@@ -157,6 +163,8 @@ class Claim:
     """How long ago that was for the first time."""
     stopping: Stopping | None = None
     """That an earlier runner had begun to end it."""
+    workspace_life: str | None = None
+    """The life of its workspace's files (`Workspace.life`) in which it may have been started."""
 
     @property
     def surely_first(self) -> bool:

@@ -30,6 +30,11 @@ class Workspace(Protocol):
     """Where one project's commands run. Every method raises WorkspaceUnavailable when it cannot
     be asked, and may be called by any number of runners at once."""
 
+    def life(self) -> str | None:
+        """Names the files in which its start tokens lie: where it is another one, tokens were lost
+        with the files, and what was started before may not be started again. None: they cannot be
+        lost without the commands."""
+
     def start(self, launch: Launch) -> None:
         """Have the command started unless it was already: however often and by however many
         this is called, the command starts at most once. Returns before it has started.

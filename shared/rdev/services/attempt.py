@@ -12,7 +12,13 @@ from typing import TypeVar
 from rdev.domain.commands import Command, Ending, Status, Stopping
 from rdev.domain.events import QUEUED, STARTED
 from rdev.domain.records import record_of, timestamp
-from rdev.errors import StoreUnavailable, Unavailable, WorkspaceNotReady, WorkspaceUnavailable
+from rdev.errors import (
+    CommandRefused,
+    StoreUnavailable,
+    Unavailable,
+    WorkspaceNotReady,
+    WorkspaceUnavailable,
+)
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Transaction, Transactions, Workspaces, metrics, tracing
 from rdev.services import facts
@@ -99,6 +105,7 @@ class Attempt:
                 raise
             except WorkspaceNotReady as exc:
                 metrics.WORKSPACE_FAILURES.add("not_ready")
+                asked = asked or _asked_to_start(seeing)
                 if held.claim.surely_first and not asked:
                     return self._wait_for(held, exc.message)
                 log.info("workspace of %s: %s", held.claim.command.id, exc)
@@ -108,6 +115,7 @@ class Attempt:
                 metrics.WORKSPACE_FAILURES.add("unavailable")
                 log.warning("workspace of %s: %s", held.claim.command.id, exc)
                 unreachable += 1
+                asked = asked or _asked_to_start(seeing)
                 if not (seeing and seeing.launched):
                     if held.claim.surely_first and not asked:
                         return self._put_back(held, exc.message)
@@ -117,7 +125,7 @@ class Attempt:
                 log.warning("following %s: %s", held.claim.command.id, exc)
             except Exception as exc:
                 log.exception("following %s", held.claim.command.id)
-                asked = asked or (seeing is not None and seeing.asked_to_start)
+                asked = asked or _asked_to_start(seeing)
                 if held.claim.surely_first and not asked:
                     return self._put_back(held, _why(exc))
                 # From the beginning: what it had in mind may be what is wrong.
@@ -136,6 +144,7 @@ class Attempt:
             self._rules,
             interrupted=lambda: self._leave_if_told(held),
             cancel_asked=lambda: held.cancel,
+            on_ask=lambda life: self._asks(held, life),
             on_start=lambda empty: self._started(held, stream_empty=empty),
             on_stop=lambda stop: self._stops(held, stop),
             feed=Feeding(command, workspace, self._transaction, held.rung).step,
@@ -181,15 +190,18 @@ class Attempt:
             reach("start.recorded")
 
     def _confirm(self, held: Held) -> None:
-        with self._transaction() as tx:
-            ours = _note_start(tx, held)
-        if not ours:
-            held.lost = True
-            raise LeaveIt
+        self._ours(held, lambda tx: _note_start(tx, held))
+
+    def _asks(self, held: Held, life: str) -> None:
+        self._ours(held, lambda tx: tx.queue.asked(*held.pair, life))
 
     def _stops(self, held: Held, stop: Stopping) -> None:
+        self._ours(held, lambda tx: tx.queue.stopping(*held.pair, stop))
+
+    def _ours(self, held: Held, change: Callable[[Transaction], bool]) -> None:
+        """Raises LeaveIt where the lease is lost."""
         with self._transaction() as tx:
-            ours = tx.queue.stopping(*held.pair, stop)
+            ours = change(tx)
         if not ours:
             held.lost = True
             raise LeaveIt
@@ -260,9 +272,12 @@ class Attempt:
         command = held.claim.command
         if command.started_at is not None:
             return False
+        before = held.claim.workspace_life
         try:
-            return self._workspaces.of(command.project_id).forestall(command.id)
-        except WorkspaceUnavailable:
+            workspace = self._workspaces.of(command.project_id)
+            # In this order: the files may be others by then.
+            return workspace.forestall(command.id) and before in (None, workspace.life())
+        except (WorkspaceUnavailable, CommandRefused):
             return False
 
     def _finish(self, held: Held, ending: Ending) -> None:
@@ -305,6 +320,10 @@ class Attempt:
             act()
         except (Unavailable, WorkspaceUnavailable) as exc:
             log.warning("left to the sweep: %s", exc)
+
+
+def _asked_to_start(seeing: Following | Awaiting | None) -> bool:
+    return seeing is not None and seeing.asked_to_start
 
 
 def _why(exc: Exception) -> str:

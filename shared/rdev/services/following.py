@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rdev.domain.argv import argv_of, stdin_of
 from rdev.domain.commands import Claim, Ending, Launch, Status, Stopping, one_line
-from rdev.errors import CommandRefused
+from rdev.errors import CommandRefused, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Liveness, Workspace, metrics, tracing
 from rdev.services.output import Output
@@ -52,8 +52,9 @@ def _timed() -> Iterator[None]:
 
 class Following:
     """Follows one command. `interrupted` raises to leave it as it is (handover, lost lease);
-    `cancel_asked` tells whether its cancel was asked for; `on_start` records the start, and is
-    told whether the stream is empty; `on_stop` records that rdev ends it, before it does;
+    `cancel_asked` tells whether its cancel was asked for; `on_ask` records in which life of its
+    files the workspace is asked to start it; `on_start` records the start, and is told whether the
+    stream is empty; `on_stop` records that rdev ends it, before it does;
     `feed` carries input into its stdin, and says in how many seconds to call it again."""
 
     def __init__(
@@ -66,6 +67,7 @@ class Following:
         *,
         interrupted: Callable[[], None],
         cancel_asked: Callable[[], bool],
+        on_ask: Callable[[str], None],
         on_start: Callable[[bool], None],
         on_stop: Callable[[Stopping], None],
         feed: Callable[[], float],
@@ -77,10 +79,13 @@ class Following:
         self._rules = rules
         self._interrupted = interrupted
         self._cancel_asked = cancel_asked
+        self._on_ask = on_ask
         self._on_start = on_start
         self._feed = feed
         self._feed_in_s = rules.wait_s
         self._stream_empty = False
+        self._life = claim.workspace_life
+        """In which the workspace was asked to start it, so far as it has lives."""
         self.asked_to_start = False
         """Whether the workspace was, so that it may have begun."""
         self.launched = False
@@ -97,7 +102,7 @@ class Following:
 
     def to_its_end(self) -> Ending:
         """Raises WorkspaceUnavailable and StoreUnavailable: then call it again."""
-        ending = self._prevented() or self._start()
+        ending = self._forgotten() or self._prevented() or self._start()
         if ending is not None:
             return ending
         self._stream_empty = self._output.join()
@@ -117,10 +122,9 @@ class Following:
             self._interrupted()
             # Liveness before the read: what is read after the end is all there is.
             liveness = self._workspace.liveness(command_id)
-            if not self._start_noted:
-                ending = self._until_started(liveness)
-                if ending is not None:
-                    return ending
+            ending = self._until_started(liveness)
+            if ending is not None:
+                return ending
             over = liveness in NO_LIVE_PROCESS
             # Never ahead of command.started: its id lies before that of any output.
             moved = self._start_noted and self._output.carry(final=over)
@@ -140,24 +144,61 @@ class Following:
     def _start(self) -> Ending | None:
         """Have it started; its end where it never will be. What is known to have started is not
         asked for again: should its token be gone with the whole workspace, it ran all the same."""
-        if self._command.started_at is not None:
+        if self._surely_started:
             return None
-        reach("start.before")
-        launch = self._launch()
-        self.asked_to_start = True
+        asked_before, self.asked_to_start = self.asked_to_start, True
         try:
-            with tracing.span("workspace start"), _timed():
-                self._workspace.start(launch)
+            self._ask_to_start()
         except CommandRefused as refused:
-            if self._workspace.forestall(self._command.id):
-                return Ending.never_ran(refused.reason, refused.message)
+            if (ending := self._forestalled()) is not None:
+                lost = ending.status is Status.LOST
+                return ending if lost else Ending.never_ran(refused.reason, refused.message)
+        except WorkspaceUnavailable:
+            self.asked_to_start = asked_before  # this time it has certainly started nothing
+            raise
         reach("start.after")
         self.launched = True
         self._launched_at = time.monotonic()
         return None
 
+    @property
+    def _surely_started(self) -> bool:
+        return self._start_noted or self._command.started_at is not None
+
+    def _ask_to_start(self) -> None:
+        if (life := self._workspace.life()) is not None:
+            self._on_ask(life)
+            self._life = self._life or life
+        reach("start.before")
+        with tracing.span("workspace start"), _timed():
+            self._workspace.start(self._launch())
+
+    def _forgotten(self) -> Ending | None:
+        """Its end where it may have been started in files that are gone: nobody can tell any more,
+        so it is not started again."""
+        if self._life is None or self._surely_started:
+            return None
+        try:
+            gone = self._workspace.life() != self._life
+        except CommandRefused:  # nothing can run there now
+            gone = True
+        return self._workspace_lost(ran=False) if gone else None
+
+    def _workspace_lost(self, *, ran: bool) -> Ending:
+        why = self._workspace.loss(self._command.id)
+        return Ending(
+            Status.LOST,
+            reason="workspace_lost",
+            reason_message=one_line(why) if why else None,
+            output=self._output.position,
+            ran=ran,
+        )
+
     def _until_started(self, liveness: Liveness) -> Ending | None:
-        """Until its start was seen and noted. An end where it never started."""
+        """Until its start was seen and noted. An end where it never started, or where nothing
+        knows of it any more."""
+        if self._start_noted:
+            return self._workspace_lost(ran=True) if liveness in NOT_STARTED else None
         if liveness in NOT_STARTED:
             return self._not_yet()
         if liveness is Liveness.CANCELLED:
@@ -172,9 +213,9 @@ class Following:
         return None
 
     def _not_yet(self) -> Ending | None:
-        if self._command.started_at is not None:
-            return Ending(Status.LOST, reason="workspace_lost")
-        ending = self._prevented()
+        if self._surely_started:
+            return self._workspace_lost(ran=True)
+        ending = self._forgotten() or self._prevented()
         now = time.monotonic()
         if ending is None and now - self._asked_first_at > _NEVER_STARTS_S:
             return self._forestalled()
@@ -187,10 +228,13 @@ class Following:
         return self._forestalled() if self._cancel_asked() else None
 
     def _forestalled(self) -> Ending | None:
-        """Make sure that it never starts; None where it has."""
-        if self._command.started_at is not None:
+        """Make sure that it never starts; None where it has. Which files were asked is seen
+        afterwards: they may have changed until then."""
+        if self._surely_started:
             return None
-        return self._never_ran() if self._workspace.forestall(self._command.id) else None
+        if not self._workspace.forestall(self._command.id):
+            return None
+        return self._forgotten() or self._never_ran()
 
     def _never_ran(self) -> Ending:
         if self._cancel_asked():
@@ -213,6 +257,7 @@ class Following:
             stdin_open=command.spec.get("stdin_open", False),
             memory_mb=limits.get("memory_mb"),
             processes=limits.get("processes"),
+            life=self._life,
         )
 
     # --- while it runs, and its end --------------------------------------------------------------

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from rdev.config import settings
-from rdev.errors import WorkspaceUnavailable
 from rdev.wiring.parts import once
 
 if TYPE_CHECKING:
@@ -15,9 +14,10 @@ if TYPE_CHECKING:
     from rdev.adapters.redis.tickets import Tickets
     from rdev.adapters.workspaces.kubernetes.access import Access
     from rdev.adapters.workspaces.kubernetes.api import Api
-    from rdev.adapters.workspaces.kubernetes.seen import Pod
+    from rdev.adapters.workspaces.kubernetes.pod_commands import PodCommands
+    from rdev.adapters.workspaces.kubernetes.view import View
     from rdev.adapters.workspaces.kubernetes.workspaces import KubernetesWorkspaces
-    from rdev.ports import Workspace, Workspaces
+    from rdev.ports import Workspaces
 
 _BLOCK_S = 5.0
 
@@ -109,25 +109,33 @@ def kubernetes_api() -> "Api":
 
 
 @once
+def kubernetes_view() -> "View":
+    from rdev.adapters.workspaces.kubernetes.view import View
+
+    s = settings()
+    return View(kubernetes_api(), s.project_namespaces or [kubernetes_access().namespace()])
+
+
+@once
+def pod_commands() -> "PodCommands":
+    from rdev.adapters.workspaces.kubernetes.exec import Execs
+    from rdev.adapters.workspaces.kubernetes.pod_commands import PodCommands
+
+    execs = Execs(kubernetes_access().client, kubernetes_api())
+    return PodCommands(execs, kubernetes_view(), drain_s=settings().drain_s)
+
+
+@once
 def kubernetes_workspaces() -> "KubernetesWorkspaces":
     """Asks the cluster nothing yet: that is for the first need."""
     from rdev.adapters.workspaces.kubernetes.templates import Templates
-    from rdev.adapters.workspaces.kubernetes.view import View
     from rdev.adapters.workspaces.kubernetes.workspaces import KubernetesWorkspaces
 
     s = settings()
-    namespaces = s.project_namespaces or [kubernetes_access().namespace()]
+    api, view = kubernetes_api(), kubernetes_view()
     return KubernetesWorkspaces(
-        kubernetes_api(),
-        View(kubernetes_api(), namespaces),
-        Templates(
-            kubernetes_api(), namespaces[0], s.kubernetes_templates, image=s.kubernetes_image
-        ),
-        enter=_enter,
-    )
-
-
-def _enter(project_id: str, pod: "Pod") -> "Workspace":
-    raise WorkspaceUnavailable(
-        f"Commands cannot be run in the pod {pod.ref.name} of {project_id} by this version."
+        api,
+        view,
+        Templates(api, view.namespaces[0], s.kubernetes_templates, image=s.kubernetes_image),
+        pod_commands(),
     )

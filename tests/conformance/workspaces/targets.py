@@ -1,4 +1,4 @@
-"""What the suite is run against: workspaces on this machine, once with each shell that it has.
+"""A target of the suite: the workspaces that it is run against.
 
 A target knows nothing of the tests, and the tests know nothing of it but `Target`.
 """
@@ -6,10 +6,8 @@ A target knows nothing of the tests, and the tests know nothing of it but `Targe
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from integration.workspaces.place import SHELLS
 from rdev.adapters.workspaces.local import LocalWorkspaces
 from rdev.ports import Workspaces
 
@@ -18,10 +16,24 @@ DRAIN_S = 0.5
 
 @dataclass(frozen=True)
 class Target:
-    """Workspaces as one process of rdev has them, and a way to have them as another one does."""
+    """Workspaces as one process of rdev has them, and a way to have them as another one does.
+    `make` and `unmake`: how a project comes about where rdev does not make it."""
 
     workspaces: Workspaces
     another: Callable[[], AbstractContextManager[Workspaces]]
+    make: Callable[[str], None] | None = None
+    unmake: Callable[[str], None] | None = None
+
+    @contextmanager
+    def project(self, name: str) -> Iterator[None]:
+        if self.make:
+            self.make(name)
+        else:
+            self.workspaces.create(name, git_url=None)
+        try:
+            yield
+        finally:
+            (self.unmake or self.workspaces.delete)(name)
 
 
 @contextmanager
@@ -36,8 +48,3 @@ def on_this_machine(shell: tuple[str, ...], folder: Path) -> Iterator[Target]:
 
     with made() as workspaces:
         yield Target(workspaces, made)
-
-
-TARGETS: dict[str, Callable[[Path], AbstractContextManager[Target]]] = {
-    f"local-{name}": partial(on_this_machine, shell) for name, shell in SHELLS.items()
-}

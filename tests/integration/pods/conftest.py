@@ -1,11 +1,15 @@
 """A small cluster, and rdev's view of it."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from integration.pods.running import Running
+from kubernetes_stand_in.stand_in import StandIn, kubernetes_stand_in
 from pod_house import PROJECT, House
 from pod_service import Cluster, cluster_in
 from rdev.adapters.postgres.database import Database
@@ -32,3 +36,21 @@ def stopped(house: House) -> House:
     house.lifecycle().stop(house.by, PROJECT)
     house.cluster.await_state(PROJECT, State.STOPPED)
     return house
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StandIn, Path]]:
+    if os.geteuid() != 0 or not shutil.which("busybox"):
+        pytest.skip("pods of the stand-in take root and a busybox")
+    with kubernetes_stand_in(tmp_path_factory.mktemp("pods")) as made:
+        yield made
+
+
+@pytest.fixture
+def running(stand_in: tuple[StandIn, Path], database_url: str, redis_url: str) -> Iterator[Running]:
+    with ExitStack() as stack:
+        made = Running(*stand_in, database_url, redis_url, stack)
+        try:
+            yield made
+        finally:
+            made.remove()

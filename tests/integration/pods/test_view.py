@@ -1,9 +1,18 @@
 """The watched view: what it knows, how it keeps up, and that it says how old its knowledge is."""
 
+import json
+import threading
+import time
+
 import pytest
+from kubernetes.client import ApiClient, Configuration
+from webhook_receiver import Talk, answer_of, receiver
 
 from live_stack import wait_for
 from pod_service import Cluster
+from rdev.adapters.workspaces.kubernetes.api import Api
+from rdev.adapters.workspaces.kubernetes.view import View
+from rdev.adapters.workspaces.kubernetes.watched import Watched
 from rdev.domain.workspaces import Found, State
 from rdev.errors import WorkspaceUnavailable
 from small_cluster import EVENTS, NAMESPACE, PODS, foreign_pod, running
@@ -137,3 +146,122 @@ def test_of_several_pods_the_one_that_runs_and_stays_is_taken(cluster: Cluster) 
     pod = cluster.view.pod("web")
     assert pod is not None
     assert pod.ref.name == "web-c"
+
+
+def test_an_api_that_forgets_every_place_at_once_is_not_asked_without_a_pause(
+    cluster: Cluster,
+) -> None:
+    cluster.there.put(PODS, foreign_pod("web-0", "web"))
+    cluster.there.forgotten = 1 << 60
+    began = time.monotonic()
+    assert cluster.workspaces.state("web").running
+    wait_for(lambda: cluster.there.requests.count(("list", "pods")) >= 5)
+    assert time.monotonic() - began > 0.5, "at least: the pauses add up"
+    cluster.there.forgotten = 0
+    wait_for(lambda: not cluster.workspaces.state("web").stale)
+
+
+def test_an_api_that_ends_every_watch_at_once_is_not_asked_without_a_pause(
+    cluster: Cluster,
+) -> None:
+    cluster.there.put(PODS, foreign_pod("web-0", "web"))
+    cluster.there.brief = True
+    began = time.monotonic()
+    assert cluster.workspaces.state("web").running
+    wait_for(lambda: cluster.there.requests.count(("watch", "pods")) >= 5)
+    assert time.monotonic() - began > 0.5, "at least: the pauses add up"
+    cluster.there.brief = False
+    cluster.there.remove(PODS, "web-0")
+    assert not cluster.await_state("web", State.MISSING).stale
+
+
+def test_watches_that_work_and_are_cut_again_and_again_make_it_no_slower(
+    cluster: Cluster,
+) -> None:
+    cluster.there.put(PODS, foreign_pod("web-0", "web"))
+    assert cluster.workspaces.state("web").running
+    until = time.monotonic() + 40  # pauses that grow take 50 s at least
+    for number in range(12):
+        watches = cluster.there.requests.count(("watch", "pods"))
+        cluster.there.put(PODS, foreign_pod(f"pod-{number}", f"project-{number}"))
+        wait_for(lambda number=number: cluster.view.pod(f"project-{number}"))
+        cluster.there.hang_up()
+        wait_for(
+            lambda watches=watches: cluster.there.requests.count(("watch", "pods")) > watches,
+            max(0.0, until - time.monotonic()),
+        )
+
+
+def test_a_pod_that_is_gone_does_not_come_back_by_a_late_answer(cluster: Cluster) -> None:
+    put = cluster.there.put(PODS, foreign_pod("web-0", "web"))
+    answer = json.loads(json.dumps(put))
+    assert cluster.workspaces.state("web").running
+    cluster.there.remove(PODS, "web-0")
+    cluster.await_state("web", State.MISSING)
+    cluster.view.put_pod(NAMESPACE, answer)
+    assert cluster.workspaces.state("web").state is State.MISSING
+
+
+def test_a_list_that_is_older_than_what_is_known_takes_nothing_back(cluster: Cluster) -> None:
+    assert cluster.workspaces.found() == []
+    lists = cluster.there.requests.count(("list", "pods"))
+    young = foreign_pod("web-0", "web")
+    newer = str(cluster.there.version + 10)
+    young["metadata"] |= {"uid": "young", "namespace": NAMESPACE, "resourceVersion": newer}
+    young["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    cluster.view.put_pod(NAMESPACE, young)
+    with cluster.there.changed:
+        cluster.there.version += 1
+        cluster.there.forget()
+    wait_for(lambda: cluster.there.requests.count(("list", "pods")) > lists)
+    wait_for(lambda: not cluster.workspaces.state("web").stale)
+    assert cluster.workspaces.state("web").running
+    assert cluster.view.end_of("young") is None
+
+
+def test_a_watch_that_is_closed_while_it_begins_ends(cluster: Cluster) -> None:
+    cluster.there.put(PODS, foreign_pod("web-0", "web"))
+    before = set(threading.enumerate())
+    for number in range(10):
+        view = View(cluster.api, (NAMESPACE,))
+        assert view.projects() == ["web"]
+        threading.Event().wait(number / 1000)  # somewhere on the way
+        view.close()
+    wait_for(
+        lambda: (
+            not [
+                each
+                for each in set(threading.enumerate()) - before
+                if each.name.startswith("watch ")
+            ]
+        ),
+        20,
+    )
+
+
+def test_a_watch_that_sends_no_line_without_end_is_given_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    listed = json.dumps({"metadata": {"resourceVersion": "1"}, "items": []}).encode()
+
+    def behave(talk: Talk) -> None:
+        while (request := talk.request()) is not None:
+            if "watch=1" not in request.line:
+                talk.send(answer_of(200, {}, listed))
+                continue
+            talk.send(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                talk.send(b"x" * 65536)
+
+    with receiver(behave) as server:
+        configuration = Configuration()
+        configuration.host = server.at(server.host, "")
+        api = Api(lambda: ApiClient(configuration))
+        watched = Watched(api, "/api/v1/pods", {}, lambda raw: raw, lambda _: None)
+        try:
+            assert watched.wait_listed(30)
+            wait_for(lambda: len([each for each in server.requests if "watch=1" in each.line]) > 1)
+        finally:
+            watched.close()
+            api.close()
+    assert "a line without end" in caplog.text

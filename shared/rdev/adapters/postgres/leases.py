@@ -12,7 +12,7 @@ from rdev import failpoints
 from rdev.adapters.postgres.commands import COLUMNS, command_of
 from rdev.domain.commands import Claim, Command, Ending, Status, Stopping, one_line
 
-CLAIMED = f"""{COLUMNS}, env, stdin, failures, stopping, waits, coalesce(extract(
+CLAIMED = f"""{COLUMNS}, env, stdin, workspace_life, failures, stopping, waits, coalesce(extract(
     epoch from clock_timestamp() - waiting_since), 0)::float as waited_s"""
 
 # Always `epoch = the claim's`; what chaos tests may put here shows that they would notice.
@@ -80,6 +80,18 @@ class LeaseRows:
             {"ids": [i for i, _ in held], "epochs": [e for _, e in held]},
         )
 
+    def asked(self, command_id: str, epoch: int, life: str) -> bool:
+        """Record in which life of its files the workspace is about to be asked to start it: the
+        first that it was asked in. False: the lease is lost."""
+        done = self._sql.execute(
+            f"""
+            update commands set workspace_life = coalesce(workspace_life, %s)
+            where id = %s and {_OURS} %s and status = 'running'
+            """,  # noqa: S608 - constants
+            (life, command_id, epoch),
+        )
+        return done.rowcount == 1
+
     def started(self, command_id: str, epoch: int) -> bool:
         """Record the start. Not worth an fsync: the workspace's own files say the same."""
         self._sql.execute("set local synchronous_commit = off")
@@ -111,6 +123,7 @@ class LeaseRows:
         row = self._sql.execute(
             f"""
             update commands set status = 'queued', failures = failures + 1, lease_until = null,
+                workspace_life = null,
                 not_before = clock_timestamp() + make_interval(secs => %s)
             where id = %s and {_OURS} %s and status = 'running' and started_at is null
                 and cancel_requested_at is null
@@ -127,6 +140,7 @@ class LeaseRows:
         row = self._sql.execute(
             f"""
             update commands set status = 'queued', waits = waits + 1, lease_until = null,
+                workspace_life = null,
                 waiting_since = coalesce(waiting_since, clock_timestamp()), waiting_for = %s
             where id = %s and {_OURS} %s and status = 'running' and started_at is null
                 and cancel_requested_at is null
@@ -181,6 +195,7 @@ def claim_of(row: DictRow) -> Claim:
         waited_s=row["waited_s"],
         running_s=row["running_s"],
         stopping=_stopping(row["stopping"]),
+        workspace_life=row["workspace_life"],
     )
 
 

@@ -14,13 +14,13 @@ from rdev.adapters.workspaces.children import Children
 from rdev.adapters.workspaces.command_files import PREPARING, REMOVING, TOKENS
 from rdev.adapters.workspaces.dispatcher import Dispatcher
 from rdev.adapters.workspaces.local_workspace import (
-    COMMAND,
     LocalWorkspace,
     Means,
     asking,
     cgroup_prefix,
 )
 from rdev.adapters.workspaces.watch import Watches
+from rdev.domain.commands import COMMAND_ID
 from rdev.domain.git_arguments import PROTOCOLS
 from rdev.domain.workspaces import ALWAYS_RUNNING, Found, State, WorkspaceState
 from rdev.errors import Conflict, InvalidRequest
@@ -103,7 +103,7 @@ class LocalWorkspaces:
             if commands.exists():
                 workspace = self.of(project_id)
                 for folder in commands.iterdir():
-                    if COMMAND.fullmatch(folder.name):
+                    if COMMAND_ID.fullmatch(folder.name):
                         workspace.abolish(folder.name)
             for old in (old_root, _put_aside(commands)):
                 if old is not None:

@@ -5,7 +5,6 @@ What must hold while nobody is attached lies in supervisor.sh; here are the aski
 
 import hashlib
 import os
-import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,18 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rdev import failpoints
-from rdev.adapters.workspaces import launch_file, processes, start_token
+from rdev.adapters.workspaces import judgement, launch_file, processes, start_token
 from rdev.adapters.workspaces.cgroups import Parents
 from rdev.adapters.workspaces.children import Children
 from rdev.adapters.workspaces.command_files import CommandFiles
+from rdev.adapters.workspaces.processes import Process
 from rdev.adapters.workspaces.start_token import StartToken
 from rdev.adapters.workspaces.watch import Watches
-from rdev.domain.commands import Exit, Launch
+from rdev.domain.commands import COMMAND_ID, Exit, Launch
 from rdev.errors import CommandRefused, InvalidRequest, WorkspaceUnavailable
 from rdev.ports import Liveness
 
 SUPERVISOR = Path(__file__).with_name("supervisor.sh")
-COMMAND = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
 @contextmanager
@@ -63,6 +62,9 @@ class LocalWorkspace:
         self._root = root
         self._commands = commands
         self._means = means
+
+    def life(self) -> None:
+        """Start tokens lie on this machine's disk and outlive everything that uses them."""
 
     def start(self, launch: Launch) -> None:
         launch_file.check(launch)
@@ -184,19 +186,10 @@ class LocalWorkspace:
         self.clean(command_id)
 
     def _started(self, files: CommandFiles, token: StartToken) -> Liveness:
-        takers = [taker for taker in token.takers if taker.boot == self._means.boot]
-        if not takers and token.takers:  # the machine was started anew since
-            return Liveness.ENDED if files.has("synced") else Liveness.DEAD
-        if files.has("done"):
-            return Liveness.ENDED
-        supervised = any(taker.supervisor.alive() for taker in takers)
-        if not supervised and not any(taker.leader.alive() for taker in takers):
-            return self._abandoned(files, token)
-        if not files.ended():
-            return Liveness.RUNNING if token.signed else Liveness.PREPARED
-        if supervised:
-            return Liveness.DRAINING
-        return self._abandoned(files, token)
+        seen = judgement.of_started(
+            token, self._means.boot, has=files.has, ended=files.ended, alive=Process.alive
+        )
+        return seen or self._abandoned(files, token)
 
     def _abandoned(self, files: CommandFiles, token: StartToken) -> Liveness:
         """Nobody is left to end it properly, so this does. Looked at anew: the supervisor may
@@ -244,7 +237,7 @@ class LocalWorkspace:
         )
 
     def _files(self, command_id: str) -> CommandFiles:
-        if not COMMAND.fullmatch(command_id):
+        if not COMMAND_ID.fullmatch(command_id):
             raise InvalidRequest.field("command", "no id of a command")
         return CommandFiles(self._commands, command_id)
 

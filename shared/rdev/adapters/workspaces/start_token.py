@@ -5,6 +5,7 @@ the command's directory, so that a runner that slept through it all starts nothi
 """
 
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,12 +54,18 @@ def read(token: Path, directory: Path) -> StartToken | None:
         text = token.read_text(errors="replace")
     except FileNotFoundError:
         return None
+    return parse(text, lambda: (path.name.removeprefix("by:") for path in directory.glob("by:*")))
+
+
+def parse(text: str, candidates: Callable[[], Iterable[str]]) -> StartToken:
+    """`candidates`: who reached for it, as the names of the files by:TAKER say."""
     if text.strip() == _CANCELLED:
         return StartToken(cancelled=True)
     taker = Taker.parse(text) if text.endswith("\n") else None
     if taker is not None:
         return StartToken(cancelled=False, takers=(taker,))
-    return StartToken(cancelled=False, takers=_candidates(directory), signed=False)
+    takers = tuple(taker for each in candidates() if (taker := Taker.parse(each)) is not None)
+    return StartToken(cancelled=False, takers=takers, signed=False)
 
 
 def plant(token: Path) -> bool:
@@ -73,8 +80,3 @@ def plant(token: Path) -> bool:
     finally:
         mine.unlink(missing_ok=True)
     return True
-
-
-def _candidates(directory: Path) -> tuple[Taker, ...]:
-    takers = (Taker.parse(path.name.removeprefix("by:")) for path in directory.glob("by:*"))
-    return tuple(taker for taker in takers if taker is not None)

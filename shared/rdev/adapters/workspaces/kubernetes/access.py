@@ -60,3 +60,16 @@ class Access:
         except config.ConfigException as exc:
             raise WorkspaceUnavailable(f"The kubeconfig is not valid: {exc}") from exc
         return str(current["context"].get("namespace") or "default")
+
+
+def authorization(client: "ApiClient", method: str, path: str) -> dict[str, str]:
+    """The headers that say who asks, renewed where that is due. Raises WorkspaceUnavailable."""
+    headers: dict[str, str] = {}
+    try:
+        client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
+    except Exception as exc:  # whatever the kubeconfig's plugin, or a token's file, comes up with
+        raise WorkspaceUnavailable(
+            f"The credentials for the cluster cannot be had: {exc}. See the kubeconfig, or the "
+            "service account's mounted token."
+        ) from exc
+    return headers

@@ -6,12 +6,14 @@ a probe (GET /version) gets an answer. An answer is no failure, whatever it says
 """
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rdev.adapters.workspaces.kubernetes.access import authorization
 from rdev.errors import WorkspaceUnavailable
 from rdev.ports import metrics
 from rdev.ports.measuring import Reading
@@ -25,6 +27,7 @@ MERGE = "application/merge-patch+json"
 _PROBE_S = 2.0
 _SHORT_S = 1.0
 """So much patience is had within the call."""
+_SAID_CHARS = 500
 _TOO_MANY = 429
 _BROKEN = 500
 
@@ -37,6 +40,17 @@ class ApiRefused(WorkspaceUnavailable):
         self.status = status
         self.reason = reason
         self.said = message
+
+
+class AskedForPatience(WorkspaceUnavailable):
+    """The API server is busy: no failure, but all calls of the process keep quiet for a while."""
+
+    def __init__(self, quiet_s: float) -> None:
+        super().__init__(
+            "The Kubernetes API is busy and asked for patience.",
+            retry_after_s=max(1, round(quiet_s)),
+        )
+        self.quiet_s = quiet_s
 
 
 class Api:
@@ -105,9 +119,11 @@ class Api:
         except ApiRefused:
             self._note(None)
             raise
+        except AskedForPatience as exc:
+            self._quiet_until = time.monotonic() + exc.quiet_s
+            raise
         except WorkspaceUnavailable as exc:
-            if time.monotonic() >= self._quiet_until:  # not because it asked for patience
-                self._note(exc)
+            self._note(exc)
             raise
         self._note(None)
 
@@ -138,6 +154,10 @@ class Api:
             ) from exc
         except ApiRefused:
             self._breaker.close()
+        except AskedForPatience as exc:
+            self._breaker.close()
+            self._quiet_until = time.monotonic() + exc.quiet_s
+            raise
 
     def _note(self, failure: Exception | None) -> None:
         """After the fact: pybreaker would have the calls wait for one another."""
@@ -155,7 +175,7 @@ class Api:
     def _keep_quiet(self) -> None:
         quiet_s = self._quiet_until - time.monotonic()
         if quiet_s > _SHORT_S:
-            raise _asked_for_patience(quiet_s)
+            raise AskedForPatience(quiet_s)
         if quiet_s > 0:
             time.sleep(quiet_s)
 
@@ -201,9 +221,9 @@ class Api:
         limit_s = timeout_s or self._timeout_s
         client = self._connected()
         headers = {"Accept": JSON, "Content-Type": content_type, "User-Agent": "rdev"}
+        headers |= authorization(client, method, path)
         url = f"{client.configuration.host}{path}"
         try:
-            client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
             response = client.rest_client.pool_manager.request(
                 method,
                 f"{url}?{urlencode(query)}" if query else url,
@@ -223,21 +243,13 @@ class Api:
     def _refusal(self, response: "urllib3.BaseHTTPResponse") -> WorkspaceUnavailable:
         import urllib3
 
-        retry_after_s = _seconds(response.headers.get("Retry-After"))
         try:
-            said = json.loads(response.read(65536, decode_content=True))
-        except (urllib3.exceptions.HTTPError, ValueError, OSError):
-            said = {}
+            said = response.read(65536, decode_content=True)
+        except (urllib3.exceptions.HTTPError, OSError):
+            said = b""
         finally:
             response.close()
-        said = said if isinstance(said, dict) else {}
-        message = str(said.get("message") or "no reason given")
-        if response.status == _TOO_MANY or (retry_after_s and response.status >= _BROKEN):
-            self._quiet_until = time.monotonic() + (retry_after_s or 1)
-            return _asked_for_patience(retry_after_s or 1)
-        if response.status >= _BROKEN:
-            return WorkspaceUnavailable(f"The Kubernetes API failed: {message}")
-        return ApiRefused(response.status, str(said.get("reason") or ""), message)
+        return refusal(response.status, response.headers.get("Retry-After"), said)
 
     def _connected(self) -> "ApiClient":
         with self._lock:
@@ -246,12 +258,32 @@ class Api:
             return self._client
 
 
-def _asked_for_patience(seconds: float) -> WorkspaceUnavailable:
-    return WorkspaceUnavailable(
-        "The Kubernetes API is busy and asked for patience.", retry_after_s=max(1, round(seconds))
-    )
+def refusal(
+    status: int, retry_after: str | None, said: bytes, *, of_another: bool = False
+) -> WorkspaceUnavailable:
+    """What an answer that is no success means. `of_another`: the API server may only pass on what
+    a node said, so a Status of its kind tells that the API server itself is well."""
+    retry_after_s = _seconds(retry_after)
+    answer = _status(said)
+    message = str(answer.get("message") or "no reason given")[:_SAID_CHARS]
+    if status == _TOO_MANY or (retry_after_s and status >= _BROKEN):
+        return AskedForPatience(retry_after_s or 1)
+    if status >= _BROKEN and not (of_another and answer.get("kind") == "Status"):
+        return WorkspaceUnavailable(f"The Kubernetes API failed: {message}")
+    return ApiRefused(status, str(answer.get("reason") or ""), message)
+
+
+def _status(said: bytes) -> dict[str, Any]:
+    """A Status object; the kubelet's answers, and those of what lies between, are plain text."""
+    try:
+        answer = json.loads(said)
+    except (ValueError, RecursionError):
+        answer = None
+    if isinstance(answer, dict):
+        return answer
+    return {"message": " ".join(said.decode(errors="replace").split())}
 
 
 def _seconds(header: str | None) -> float | None:
     """Kubernetes sends whole seconds."""
-    return min(float(header), 60.0) if header and header.isdigit() else None
+    return min(float(header), 60.0) if header and re.fullmatch("[0-9]+", header) else None

@@ -13,4 +13,5 @@ class PodRef:
     uid: str
     container: str
     container_started: str
-    """When the container's process began, as the API says it."""
+    """When the container's process began, and after how many before it, as the API says it: to the
+    second alone two would be one."""

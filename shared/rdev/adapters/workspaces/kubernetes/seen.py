@@ -73,7 +73,7 @@ def pod_of(raw: Mapping[str, Any]) -> Pod | None:
             name=meta["name"],
             uid=meta["uid"],
             container=container,
-            container_started=str((running or {}).get("startedAt") or ""),
+            container_started=_started(running or {}, state),
         ),
         created_at=str(meta.get("creationTimestamp") or ""),
         ours=labels.get(names.MANAGED_BY) == names.US,
@@ -112,6 +112,11 @@ def refusal_of(raw: Mapping[str, Any]) -> Refusal | None:
         at=str(raw.get("lastTimestamp") or raw.get("eventTime") or ""),
         message=str(raw.get("message") or ""),
     )
+
+
+def _started(running: Mapping[str, Any], state: Mapping[str, Any]) -> str:
+    at = running.get("startedAt")
+    return f"{at}+{state.get('restartCount') or 0}" if at else ""
 
 
 def _container(status: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -34,7 +34,7 @@ class View:
         self._first_list_s = first_list_s
         self._changed = threading.Condition()
         self._making = threading.Lock()
-        self._ends: OrderedDict[str, Problem] = OrderedDict()
+        self._ends: OrderedDict[str, tuple[str, Problem]] = OrderedDict()
         self._by_project: dict[str, tuple[Set | None, list[Pod]]] = {}
         self._outdated = True
         self._pods = [
@@ -66,7 +66,13 @@ class View:
     def end_of(self, uid: str) -> Problem | None:
         """Why a pod that is there no more went; None: it is there, or was never seen."""
         with self._changed:
-            return self._ends.get(uid)
+            return self._ends[uid][1] if uid in self._ends else None
+
+    def last_end(self, project_id: str) -> Problem | None:
+        """Why the last of a project's pods went; None: none did, or it was not seen."""
+        with self._changed:
+            ends = reversed(self._ends.values())
+            return next((end for of, end in ends if of == project_id), None)
 
     def state(self, project_id: str) -> WorkspaceState:
         """Raises WorkspaceUnavailable where nothing was ever listed."""
@@ -171,7 +177,7 @@ class View:
     def _pod_changed(self, gone: Pod | None) -> None:
         with self._changed:
             if gone is not None:
-                self._ends[gone.ref.uid] = gone.end or _DELETED
+                self._ends[gone.ref.uid] = (gone.project_id, gone.end or _DELETED)
                 while len(self._ends) > _REMEMBERED:
                     self._ends.popitem(last=False)
             self._outdated = True

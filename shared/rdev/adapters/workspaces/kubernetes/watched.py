@@ -2,8 +2,9 @@
 
 One thread, begun at the first need. It lists, then watches from there; a watch that ends goes on
 where it was (bookmarks keep that place recent); where the API no longer has that place (410) it
-lists anew. Errors make it wait, longer and longer, with jitter. Whoever reads is told how old the
-last word of the API is: what is known is never passed off as fresh.
+lists anew. In between it pauses, with jitter, and longer and longer while that brings nothing.
+Whoever reads is told how old the last word of the API is: what is known is never passed off as
+fresh.
 """
 
 import json
@@ -30,6 +31,9 @@ _SILENCE_S = _WATCH_S + 15.0
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 15.0
 _GONE = 410
+_LINE_BYTES = 4 << 20
+"""An object is at most 1.5 MB in etcd."""
+_REMEMBERED = 1000
 
 
 class _Expired(Exception):
@@ -56,6 +60,8 @@ class Watched(Generic[T]):
         self._on_change = on_change
         self._lock = threading.Lock()
         self._known: dict[str, tuple[int, T]] = {}
+        self._gone: dict[str, int] = {}
+        """The versions at which the last went: an answer under way may still tell of them."""
         self._listed = threading.Event()
         self._tried = threading.Event()
         self._stop = threading.Event()
@@ -63,6 +69,8 @@ class Watched(Generic[T]):
         self._response: urllib3.BaseHTTPResponse | None = None
         self._heard_at = 0.0
         self._trouble: str | None = None
+        self._went_on = False
+        """Whether the last watch brought anything."""
 
     def begin(self) -> None:
         """Begin to watch, unless that is so already."""
@@ -116,14 +124,12 @@ class Watched(Generic[T]):
         version: str | None = None
         pause_s = _FIRST_PAUSE_S
         while not self._stop.is_set():
+            self._went_on = False
             try:
                 version = version or self._list()
                 version = self._watch(version)
-                pause_s = _FIRST_PAUSE_S
-                continue
             except _Expired:
                 version = None
-                continue
             except WorkspaceUnavailable as exc:
                 if isinstance(exc, ApiRefused) and exc.status == _GONE:
                     version = None
@@ -132,6 +138,10 @@ class Watched(Generic[T]):
                 log.exception("%s: lists anew", self._path)
                 version = None
                 self._note_trouble(f"{type(exc).__name__}; the log has more")
+            if self._went_on:
+                pause_s = _FIRST_PAUSE_S
+            # Also where nothing is wrong: what ends as soon as it begins is not to be asked for
+            # without a pause.
             self._stop.wait(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
@@ -154,7 +164,11 @@ class Watched(Generic[T]):
             page = answer["metadata"].get("continue") or ""
             if not page:
                 break
+        listed = _version(answer)
         with self._lock:
+            for uid, known in self._known.items():
+                if known[0] > listed:  # read apart from the list, after it
+                    found[uid] = known
             gone = [old for uid, (_, old) in self._known.items() if uid not in found]
             self._known = found
         self._heard()
@@ -177,10 +191,13 @@ class Watched(Generic[T]):
         with self._api.watch(self._path, query, _SILENCE_S) as response:
             with self._lock:
                 self._response = response
+                if self._stop.is_set():  # before it could be told
+                    return version
             self._heard()
             try:
                 for line in self._lines(response):
                     version = self._event(line) or version
+                    self._went_on = True
                     self._heard()
             finally:
                 with self._lock:
@@ -194,6 +211,8 @@ class Watched(Generic[T]):
         try:
             for chunk in response.stream(65536, decode_content=True):
                 *lines, rest = (rest + chunk).split(b"\n")
+                if len(rest) > _LINE_BYTES:
+                    raise WorkspaceUnavailable("the watch sends a line without end")
                 yield from (line for line in lines if line)
                 if self._stop.is_set():
                     return
@@ -222,8 +241,12 @@ class Watched(Generic[T]):
         gone = None
         with self._lock:
             before = self._known.get(uid)
-            if before is not None and before[0] > _version(raw):
-                return  # it was read apart from the watch, which is behind
+            if _version(raw) < max(self._gone.get(uid, 0), before[0] if before else 0):
+                return  # one of watch and what is read apart from it is behind the other
+            if kind == "DELETED":
+                self._gone[uid] = _version(raw)
+                while len(self._gone) > _REMEMBERED:
+                    del self._gone[next(iter(self._gone))]
             if kind != "DELETED" and parsed is not None:
                 self._known[uid] = (_version(raw), parsed)
             elif self._known.pop(uid, None) is not None:

@@ -3,19 +3,17 @@ changed is changed by the API."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from rdev.adapters.workspaces.kubernetes import manifests, names
 from rdev.adapters.workspaces.kubernetes.api import Api, ApiRefused
-from rdev.adapters.workspaces.kubernetes.seen import Pod, Set
+from rdev.adapters.workspaces.kubernetes.seen import Set
 from rdev.adapters.workspaces.kubernetes.templates import DEFAULT, Templates
 from rdev.adapters.workspaces.kubernetes.view import View
 from rdev.domain.projects import PROJECT_ID
 from rdev.domain.workspaces import Found, State, WorkspaceState
 from rdev.errors import Conflict, InvalidRequest, WorkspaceNotReady, WorkspaceUnavailable
-
-if TYPE_CHECKING:
-    from rdev.ports import Workspace
+from rdev.ports import Workspace
 
 _NOT_FOUND = 404
 _EXISTS = 409
@@ -25,21 +23,21 @@ _BEING_MADE_S = 300.0
 """A set of ours that is younger is about to get its record from whoever makes it."""
 
 
-class KubernetesWorkspaces:
-    """Port `rdev.ports.Workspaces`. `enter` gives the workspace in a pod."""
+class Commands(Protocol):
+    """What knows how to run commands in a pod."""
 
-    def __init__(
-        self,
-        api: Api,
-        view: View,
-        templates: Templates,
-        *,
-        enter: "Callable[[str, Pod], Workspace]",
-    ) -> None:
+    def of(self, project_id: str) -> Workspace: ...
+    def close(self) -> None: ...
+
+
+class KubernetesWorkspaces:
+    """Port `rdev.ports.Workspaces`."""
+
+    def __init__(self, api: Api, view: View, templates: Templates, commands: Commands) -> None:
         self._api = api
         self._view = view
         self._templates = templates
-        self._enter = enter
+        self._commands = commands
         self._namespace = view.namespaces[0]
 
     @property
@@ -50,11 +48,11 @@ class KubernetesWorkspaces:
     def clones(self) -> bool:
         return False
 
-    def of(self, project_id: str) -> "Workspace":
+    def of(self, project_id: str) -> Workspace:
         pod = self._view.pod(project_id)
         if pod is None or not pod.running:
             raise WorkspaceNotReady(f"The pod of {project_id} does not run.")
-        return self._enter(project_id, pod)
+        return self._commands.of(project_id)
 
     def enforceable(self) -> frozenset[str]:
         return frozenset({"output_mb"})
@@ -165,6 +163,7 @@ class KubernetesWorkspaces:
         return 0
 
     def close(self) -> None:
+        self._commands.close()
         self._view.close()
         self._api.close()
 

@@ -1,0 +1,197 @@
+"""A shell in a pod that is kept open: it starts commands and tells of them (agent.sh).
+
+Nothing depends on the connection: a new one knows as much, for all there is to know lies in files
+of the pod. So a question that got no answer is asked again, once, over another one.
+"""
+
+import hashlib
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rdev.adapters.workspaces.kubernetes.exec import Execs
+from rdev.adapters.workspaces.kubernetes.exec_status import ExecEnded
+from rdev.adapters.workspaces.kubernetes.pod_ref import PodRef
+from rdev.adapters.workspaces.kubernetes.pod_talk import AgentRefused, Answer, PodTalk, Unanswered
+from rdev.errors import WorkspaceUnavailable
+
+_AGENT = Path(__file__).with_name("agent.sh")
+_SUPERVISOR = Path(__file__).parents[1] / "supervisor.sh"
+_ANSWER_S = 20.0
+_NO_SH = re.compile(r"executable file|finding executable|\bsh\W*no such file", re.IGNORECASE)
+"""As container runtimes say it. That something else was "not found" is said of what is ending."""
+_NOT_RUN = (126, 127)
+
+
+class Unfit(WorkspaceUnavailable):
+    """The pod is such that no command can run in it: its image lacks something (`no_shell`), or it
+    has no folder to write to (`workspace_not_writable`)."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where things lie in a pod."""
+
+    commands: str
+    workspace: str
+
+
+@dataclass(frozen=True, slots=True)
+class There:
+    """What a pod says of itself as a connection begins."""
+
+    life: str
+    """Of the files in which start tokens lie."""
+    boot: str
+    home: str
+    """The workspace, without symlinks."""
+    env: Mapping[str, str]
+    """What its container gives to processes."""
+
+
+class PodShell:
+    """One container's, for all threads of a process. Connects when asked."""
+
+    def __init__(self, execs: Execs, ref: PodRef, place: Place, *, drain_s: float) -> None:
+        self._execs = execs
+        self._ref = ref
+        self._place = place
+        self._drain_s = drain_s
+        self._lock = threading.Lock()
+        self._talk: PodTalk | None = None
+        self._there: There | None = None
+        self.used_at = time.monotonic()
+
+    def there(self, timeout_s: float = _ANSWER_S) -> There:
+        """Raises Unfit, and WorkspaceUnavailable."""
+        if self._there is None:
+            until = time.monotonic() + timeout_s
+            with self._turn(until):
+                self._connected(until)
+        assert self._there is not None
+        return self._there
+
+    def ask(
+        self,
+        verb: str,
+        *words: object,
+        data: bytes = b"",
+        bytes_back: bool = False,
+        timeout_s: float = _ANSWER_S,
+    ) -> Answer:
+        """Raises AgentRefused, Unanswered where it may have been heard, Unfit, and
+        WorkspaceUnavailable where it was certainly not."""
+        until = time.monotonic() + timeout_s
+        heard: Unanswered | None = None
+        with self._turn(until):
+            while True:
+                kept = self._talk is not None
+                try:
+                    talk = self._connected(until)
+                    return talk.ask(verb, *words, data=data, until=until, bytes_back=bytes_back)
+                except AgentRefused as exc:
+                    # This one did nothing. What one before it did, that may have heard it, is
+                    # not known.
+                    raise heard or exc from exc
+                except WorkspaceUnavailable as exc:
+                    self._drop()
+                    heard = exc if isinstance(exc, Unanswered) else heard
+                    # A connection that was kept may have been lost long ago.
+                    if not kept or time.monotonic() >= until:
+                        raise heard or exc from exc
+
+    def close(self) -> None:
+        """What was begun goes on."""
+        with suppress(WorkspaceUnavailable), self._turn(time.monotonic() + _ANSWER_S):
+            self._drop()
+
+    @contextmanager
+    def _turn(self, until: float) -> Iterator[None]:
+        self.used_at = time.monotonic()
+        if not self._lock.acquire(timeout=max(0.0, until - time.monotonic())):
+            raise WorkspaceUnavailable(f"The pod {self._ref.name} is busy and does not answer.")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _drop(self) -> None:
+        talk, self._talk = self._talk, None
+        if talk is not None:
+            talk.close()
+
+    def _connected(self, until: float) -> PodTalk:
+        if self._talk is None:
+            self._talk = self._connect(until)
+        return self._talk
+
+    def _connect(self, until: float) -> PodTalk:
+        supervisor, sha256 = _supervisor()
+        name, drain = f".supervisor-{sha256[:16]}.sh", round(self._drain_s * 100)
+        place = (self._place.commands, self._place.workspace)
+        argv = ("sh", "-s", *place, os.urandom(8).hex(), name, sha256, str(drain))
+        talk = PodTalk(self._execs.open(self._ref, argv))
+        try:
+            talk.begin(_AGENT.read_bytes(), until)
+            self._there = self._met(talk, supervisor, until)
+        except ExecEnded as ended:
+            talk.close()
+            raise _not_begun(self._ref, ended) from ended
+        except BaseException:
+            talk.close()
+            raise
+        return talk
+
+    def _met(self, talk: PodTalk, supervisor: bytes, until: float) -> There:
+        def ask(verb: str, *words: object, **more: Any) -> Answer:
+            return talk.ask(verb, *words, until=until, **{"data": b"", "bytes_back": False, **more})
+
+        said = ask("hello")
+        if missing := said.word("missing"):
+            raise Unfit(
+                "no_shell",
+                f"The image of {self._ref.name} lacks {missing.replace(' ', ', ')}: install "
+                "busybox, or coreutils, findutils, grep and util-linux.",
+            )
+        if said.words("unwritable"):
+            raise Unfit(
+                "workspace_not_writable",
+                f"In {self._ref.name} nothing can be written to {self._place.commands}: mount a "
+                "volume there, or name another folder by the pod's annotation rdev.dev/root.",
+            )
+        if said.words("undelivered"):
+            ask("deliver", len(supervisor), data=supervisor)
+        if self._there is None:
+            ask("prune")
+        env = ask("environ", bytes_back=True).data
+        return There(said.word("life"), said.word("boot"), said.word("home"), _environment(env))
+
+
+@cache
+def _supervisor() -> tuple[bytes, str]:
+    script = _SUPERVISOR.read_bytes()
+    return script, hashlib.sha256(script).hexdigest()
+
+
+def _environment(raw: bytes) -> Mapping[str, str]:
+    pairs = (each.partition(b"=") for each in raw.split(b"\0") if b"=" in each)
+    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+
+
+def _not_begun(ref: PodRef, ended: ExecEnded) -> WorkspaceUnavailable:
+    status = ended.status
+    if status.exit_code in _NOT_RUN or _NO_SH.search(status.message):
+        message = f"The image of {ref.name} has no `sh`, so no command can run in it."
+        return Unfit("no_shell", message)
+    return WorkspaceUnavailable(f"The pod {ref.name} cannot be entered: {ended}.")
