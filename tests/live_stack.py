@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -122,9 +122,13 @@ def kill_commands_of(home: Path) -> None:
 
 
 @contextmanager
-def running_stack(collector: Collector | None = None, **settings: object) -> Iterator[Stack]:
-    """`rdev up` in a new folder; `settings` as in rdev.config, each in its environment. Traces go
-    to the collector, where there is one."""
+def running_stack(
+    collector: Collector | None = None,
+    variables: Mapping[str, str] | None = None,
+    **settings: object,
+) -> Iterator[Stack]:
+    """`rdev up` in a new folder; `settings` as in rdev.config, each in its environment, and
+    `variables` as they are. Traces go to the collector, where there is one."""
     folder = Path(tempfile.mkdtemp(prefix="rdev-e2e-", dir="/tmp"))
     home, log = folder / "home", folder / "up.log"
     port = free_port()
@@ -132,7 +136,7 @@ def running_stack(collector: Collector | None = None, **settings: object) -> Ite
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", "rdev.cli.main", "up", "--port", str(port)],
-                env=_environment(home, folder, settings) | _traced(collector),
+                env=_environment(home, folder, settings) | _traced(collector) | (variables or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -162,7 +166,8 @@ def _environment(home: Path, folder: Path, settings: dict[str, object]) -> dict[
 def _traced(collector: Collector | None) -> dict[str, str]:
     if collector is None:
         return {}
-    return {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    often = {"OTEL_BSP_SCHEDULE_DELAY": "200", "OTEL_METRIC_EXPORT_INTERVAL": "5000"}
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, **often}
 
 
 def _await_ready(process: "subprocess.Popen[bytes]", log: Path) -> None:

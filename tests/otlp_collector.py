@@ -1,4 +1,5 @@
-"""A collector of OpenTelemetry on loopback: takes what is posted to /v1/traces, keeps its spans."""
+"""A collector of OpenTelemetry on loopback: keeps the spans and the names of metrics that it is
+sent. It may be told to answer nothing."""
 
 import gzip
 import threading
@@ -8,6 +9,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Proto
 
@@ -31,9 +35,18 @@ class Collector:
     url: str
     bodies: list[bytes] = field(default_factory=list)
     _spans: list[Span] = field(default_factory=list)
+    metrics: dict[str, set[str]] = field(default_factory=dict)
+    """By the sender's `service.instance.id`."""
+    silent: threading.Event | None = None
+    """No request is answered before this is set."""
+    waiting: int = 0
+    """How many requests came that were not answered at once."""
 
     def spans(self, trace_id: str) -> list[Span]:
         return [span for span in list(self._spans) if span.trace_id == trace_id]
+
+    def all_spans(self) -> list[Span]:
+        return list(self._spans)
 
     def everything(self) -> bytes:
         """All that was sent, as it came."""
@@ -46,6 +59,11 @@ class Collector:
             for resource in asked.resource_spans:
                 for scope in resource.scope_spans:
                     self._spans += [_span(span) for span in scope.spans]
+        if path == "/v1/metrics":
+            for told in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+                of = {each.key: each.value.string_value for each in told.resource.attributes}
+                names = self.metrics.setdefault(of["service.instance.id"], set())
+                names |= {metric.name for scope in told.scope_metrics for metric in scope.metrics}
 
 
 def _span(proto: Proto) -> Span:
@@ -70,6 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
+        if self.collector.silent is not None:
+            self.collector.waiting += 1
+            self.collector.silent.wait(60)
         self.collector.take(self.path, body)
         self.send_response(200)
         self.send_header("Content-Length", "0")

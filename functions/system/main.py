@@ -4,7 +4,6 @@ which every function has for itself."""
 import flask
 import functions_framework
 from flask import Blueprint, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from rdev.http.auth import require
 from rdev.http.function import install, no_such_route
@@ -12,10 +11,6 @@ from rdev.http.function import install, no_such_route
 blueprint = Blueprint("system", __name__)
 
 
-@blueprint.get("/metrics")
-def metrics() -> Response:
-    """Prometheus metrics of this process."""
-    return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
 
 @blueprint.get("/openapi.json")

@@ -153,8 +153,18 @@ class Settings(BaseSettings):
     audit_retention_days: float = Field(default=0.0, ge=0)
     """How long the audit log is kept; 0: for ever."""
 
-    log_format: str = Field(default="json", pattern="^(json|text)$")
-    log_level: str = "info"
+    process: str = Field(
+        default="functions",
+        validation_alias=AliasChoices("RDEV_PROCESS", "FUNCTION_TARGET"),
+        pattern="^[a-z]{1,32}$",
+    )
+    """What this process is, for whoever reads its metrics."""
+    metrics_dir: Path | None = None
+    """A folder that processes of one machine share: each answers /metrics for all of them."""
+
+    log_format: str = Field(default="auto", pattern="^(auto|json|text)$")
+    """auto: text on a terminal, JSON elsewhere."""
+    log_level: str = Field(default="info", pattern="^(?i:debug|info|warning|error|critical)$")
 
     @property
     def cors_allowed_origins(self) -> list[str]:

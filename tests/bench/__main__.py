@@ -20,6 +20,7 @@ MODULES = (
     "commands_in_pods",
     "exec_in_pods",
     "projects_in_pods",
+    "tracing",
     "webhooks",
     "webhooks_beside_a_dead_one",
 )

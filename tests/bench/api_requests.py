@@ -32,11 +32,11 @@ def rows() -> Iterator[Row]:
         hello, project = [], []
 
         def reference() -> float:
-            hello.append(_get(hello_port, "/", {}))
+            hello.append(get(hello_port, "/", {}))
             return hello[-1].rate
 
         def rdev() -> float:
-            project.append(_get(stack.port, "/projects/demo", {"X-API-Key": key}))
+            project.append(get(stack.port, "/projects/demo", {"X-API-Key": key}))
             return project[-1].rate
 
         rates = in_turn(reference, rdev)
@@ -46,7 +46,7 @@ def rows() -> Iterator[Row]:
         yield _decisions(stack)
 
 
-def _get(port: int, path: str, headers: dict[str, str]) -> Measured:
+def get(port: int, path: str, headers: dict[str, str]) -> Measured:
     lines = [f"GET {path} HTTP/1.1", "Host: localhost", *(f"{k}: {v}" for k, v in headers.items())]
     request = "\r\n".join([*lines, "", ""]).encode()
     return measure(port, request, connections=CONNECTIONS, seconds=SECONDS)

@@ -20,7 +20,9 @@ def stack() -> Iterator[Stack]:
     in its logs, audit rows, metrics or spans, or have stood in a process list."""
     with (
         collecting() as collector,
-        running_stack(collector, sse_write_timeout_s=2, kill_grace_s=0.5) as running,
+        running_stack(
+            collector, sse_write_timeout_s=2, kill_grace_s=0.5, log_level="debug"
+        ) as running,
         watched(running),
     ):
         yield running

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 import pytest
 
 from http_client import Http
-from live_stack import Stack
+from live_stack import Stack, wait_for
+from scraping import scrape
 from sse_reader import SseReader, joined
 
 READERS = 50
@@ -26,6 +27,7 @@ def test_who_reads_nothing_slows_nobody_and_can_resume(
     writes far more than the kernel keeps for it; then forty-nine have all, and the slow one is
     disconnected and goes on from its last id without loss."""
     written = b"".join(b"%d\n" % number for number in range(1, LINES + 1))
+    counted = scrape(stack).total("rdev_stream_slow_disconnects_total")
     with ExitStack() as opened:
         slow = opened.enter_context(api.events(project, receive_buffer=SMALL))
         readers = [opened.enter_context(api.events(project)) for _ in range(READERS - 1)]
@@ -42,6 +44,8 @@ def test_who_reads_nothing_slows_nobody_and_can_resume(
         slow.wait_for_hangup()
         slow.read()
         assert slow.broken
+        name = "rdev_stream_slow_disconnects_total"
+        wait_for(lambda: scrape(stack).total(name) > counted)
         assert not saw_the_end(slow)
         with api.events(project, last_id=slow.events[-1].id) as again:
             again.read(saw_the_end)

@@ -9,6 +9,33 @@ from loopback_receiver import receiving
 from otlp_collector import Span
 
 CALLER = "00f067aa0ba902b7"
+STORE = "a call of Postgres or Redis"
+EVENT = ("POST", ())
+# Spans of stores are many, and how many is their own affair.
+TREE = (
+    "POST /projects/{project_id}/shell",
+    (
+        (STORE, ()),
+        (
+            "send commands.normal",
+            (
+                EVENT,  # of command.queued
+                (STORE, ()),
+                ("archive", ((STORE, ()),)),
+                (
+                    "process commands.normal",
+                    (
+                        EVENT,  # of command.finished
+                        (STORE, ()),
+                        ("workspace end", ()),
+                        ("workspace follow", (EVENT,)),  # of command.started
+                        ("workspace start", ()),
+                    ),
+                ),
+            ),
+        ),
+    ),
+)
 
 
 def test_one_trace_holds_a_commands_whole_way(stack: Stack, api: Http, project: str) -> None:
@@ -51,6 +78,8 @@ def test_one_trace_holds_a_commands_whole_way(stack: Stack, api: Http, project: 
         statements = [span for span in spans if span.name == name]
         transactions = {span.parent for span in statements}
         assert {by_id[transaction].parent for transaction in transactions} == {around.id}
+    # Nothing is missing, and nothing is there twice or in another place.
+    assert _tree(spans, request) == TREE
     stores = {span.attributes.get("db.system.name") for span in spans if span.kind == "client"}
     assert stores >= {"postgresql", "redis"}
     attempts = {span.id for span in spans if span.name == "POST" and span.kind == "client"}
@@ -68,3 +97,12 @@ def test_one_trace_holds_a_commands_whole_way(stack: Stack, api: Http, project: 
 
 def _of(got: list, command_id: str) -> list:
     return [each for each in got if json.loads(each.body)["data"].get("id") == command_id]
+
+
+def _tree(spans: list[Span], top: Span) -> tuple[str, tuple]:
+    """(name, what is below it, sorted). Calls of stores stand there once, whatever is in them."""
+    below = [_tree(spans, span) for span in spans if span.parent == top.id]
+    assert all(inner in ((), ((STORE, ()),)) for name, inner in below if name == STORE)
+    calls = {(STORE, ()) for name, _ in below if name == STORE}
+    name = STORE if "db.system.name" in top.attributes else top.name
+    return name, tuple(sorted([*calls, *(each for each in below if each[0] != STORE)]))

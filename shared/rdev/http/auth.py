@@ -11,6 +11,7 @@ from rdev.domain.addresses import Address, Network, client_address, parse_networ
 from rdev.domain.callers import Caller
 from rdev.errors import Forbidden, TooManyRequests, Unauthorized
 from rdev.http.envelope import request_id
+from rdev.ports import metrics
 from rdev.services.authentication import Admitted
 
 
@@ -39,6 +40,7 @@ def address() -> Address | None:
 def _let_in(admit: Callable[[], Admitted], scope: str | None) -> Caller:
     admitted = admit()
     g.key_id, g.key_name, g.window = admitted.key.id, admitted.key.name, admitted.window
+    metrics.LIMITER_DECISIONS.add("allowed" if admitted.window.allowed else "refused")
     if not admitted.window.allowed:
         raise TooManyRequests(retry_after_s=-(-admitted.window.retry_ms // 1000))
     if scope is not None and not admitted.key.allows(scope):

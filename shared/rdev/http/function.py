@@ -11,14 +11,15 @@ from werkzeug.exceptions import HTTPException
 
 from rdev.config import settings
 from rdev.errors import InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge, RdevError
-from rdev.http import denials, envelope, probes, rate_limit, tracing
+from rdev.http import denials, envelope, exposition, probes, rate_limit, tracing
 from rdev.http.hardening import hardened
-from rdev.http.metrics import REQUEST_SECONDS, REQUESTS
+from rdev.http.middleware import METHODS
+from rdev.ports import metrics
+from rdev.ports.measuring import OTHER
 
 log = logging.getLogger(__name__)
 
 _CATCH_ALL = ("run", "error")
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 def install(blueprint: Blueprint) -> None:
@@ -28,6 +29,7 @@ def install(blueprint: Blueprint) -> None:
     app.register_blueprint(blueprint)
     app.add_url_rule("/health", "system.health", probes.health)
     app.add_url_rule("/ready", "system.ready", probes.ready)
+    app.add_url_rule("/metrics", "system.metrics", exposition.metrics)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.before_request(_begin)
@@ -38,7 +40,7 @@ def install(blueprint: Blueprint) -> None:
 
 def no_such_route(_request: flask.Request) -> Response:
     """What a function's target answers: the framework sends it all that no rule took."""
-    allowed = tuple(method for method in _METHODS if _takes(method))
+    allowed = tuple(method for method in METHODS if _takes(method))
     if allowed:
         raise MethodNotAllowed(
             f"{request.path} does not take {request.method}, only {', '.join(allowed)}.",
@@ -69,11 +71,17 @@ def _conclude(response: Response) -> Response:
     response.headers.setdefault("Cache-Control", "no-store")
     if "window" in g:
         rate_limit.tell(response, g.window)
-    route = _route()
+    route = _route().replace("<", "{").replace(">", "}")
     tracing.conclude(request.environ, route, response.status_code, envelope.request_id())
-    REQUESTS.labels(current_app.name, route, request.method, response.status_code).inc()
-    if not response.is_streamed:
-        REQUEST_SECONDS.labels(current_app.name, route).observe(time.perf_counter() - g.began)
+    method = request.method if request.method in METHODS else OTHER
+    metrics.HTTP_REQUESTS.add(current_app.name, route, method, str(response.status_code))
+    took_s = time.perf_counter() - g.began
+    if log.isEnabledFor(logging.DEBUG):
+        said = {"method": method, "route": route, "status": response.status_code}
+        log.debug("answered", extra={**said, "duration_ms": round(took_s * 1000, 1)})
+    # Who asked to wait for a command's end waits for the command, not for us.
+    if not response.is_streamed and "Preference-Applied" not in response.headers:
+        metrics.HTTP_DURATION.record(took_s, current_app.name, route)
     return response
 
 

@@ -7,7 +7,11 @@ from werkzeug.wrappers import Request
 
 from rdev.errors import RdevError
 from rdev.http import envelope
+from rdev.ports import metrics
+from rdev.ports.measuring import OTHER
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""What rdev knows; callers may invent others."""
 Environ = dict[str, Any]
 WSGI = Callable[[Environ, Any], Iterable[bytes]]
 
@@ -18,6 +22,7 @@ def answer(
     """An error in its envelope. `close`: what is still to come on this connection is not read."""
     request_id = envelope.presentable_request_id(Request(environ).headers)
     response = envelope.error(exc, envelope.meta_of(request_id))
+    metrics.HTTP_REQUESTS.add("none", "none", OTHER, str(response.status_code))
     response.headers["X-Request-ID"] = request_id
     if close:
         response.headers["Connection"] = "close"

@@ -20,6 +20,7 @@ from flask_sse import Message, ServerSentEventsBlueprint
 
 from rdev.config import Settings, settings
 from rdev.domain.events import EntryId
+from rdev.ports import metrics
 
 _SEND_BUFFER = 128 * 1024
 """What the kernel takes for a client that reads nothing, before its write deadline runs."""
@@ -151,6 +152,7 @@ class _OpenStreams:
 def _calm(record: logging.LogRecord) -> bool:
     """A slow reader is no error of ours: one line instead of gunicorn's traceback."""
     if record.exc_info and isinstance(record.exc_info[1], TimeoutError):
+        metrics.STREAM_SLOW.add()
         record.msg = "A reader took nothing within its write deadline: disconnected, may resume."
         record.args = record.exc_info = None
         record.levelno, record.levelname = logging.INFO, "INFO"

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rdev import wiring
-from rdev.http.middleware import WSGI, Environ
+from rdev.http.middleware import METHODS, WSGI, Environ
 from rdev.ports import tracing
 
 SPAN = "rdev.span"
@@ -22,6 +22,7 @@ class Traced:
         if not tracing.on() or environ.get("PATH_INFO") in _PROBES:
             return self._app(environ, start_response)
         method = environ["REQUEST_METHOD"]
+        method = method if method in METHODS else "_OTHER"  # callers may invent some
         attributes = {
             "http.request.method": method,
             "url.scheme": environ.get("wsgi.url_scheme", "http"),
@@ -29,9 +30,14 @@ class Traced:
             "url.path": environ.get("PATH_INFO", "/"),
         }
         parent = environ.get("HTTP_TRACEPARENT", "")
-        with tracing.span(method, attributes, kind="server", parent=parent) as span:
+        with tracing.span(_named(method), attributes, kind="server", parent=parent) as span:
             environ[SPAN] = span
             return self._app(environ, start_response)
+
+
+def _named(method: str) -> str:
+    """As the conventions have it for the name of a span."""
+    return method if method in METHODS else "HTTP"
 
 
 def conclude(environ: Environ, route: str, status: int, request_id: str) -> None:
@@ -40,9 +46,8 @@ def conclude(environ: Environ, route: str, status: int, request_id: str) -> None
     if span is None:
         return
     if route != "none":
-        shown = route.replace("<", "{").replace(">", "}")
-        span.name(f"{environ['REQUEST_METHOD']} {shown}")
-        span.set("http.route", shown)
+        span.name(f"{_named(environ['REQUEST_METHOD'])} {route}")
+        span.set("http.route", route)
     span.set("http.response.status_code", status)
     span.set("rdev.request_id", request_id)
     if status >= _SERVER_ERROR:

@@ -23,7 +23,7 @@ from rdev.platform.stores import Account
 
 SOCKET_PATH_MAX = 103
 """Bytes of a Unix socket's path: 107 on Linux, 103 on macOS and the BSDs."""
-LONGEST_SOCKET = "/.s.PGSQL.5432"
+LONGEST_SOCKET = "/metrics/functions-0.sock"
 PEPPER_MIN = 32
 
 
@@ -57,6 +57,7 @@ class Layout:
             "RDEV_WORKSPACES_DIR": str(self.home / "workspaces"),
             "RDEV_COMMANDS_DIR": str(self.home / "commands"),
             "RDEV_ARCHIVE_URL": str(self.home / "archive"),
+            "RDEV_METRICS_DIR": str(self.sockets / "metrics"),
             "RDEV_RUNNER_BIND": f"unix:{self.sockets / 'runner.sock'}",
             # Receivers on this machine, to try webhooks out with: who can start commands here
             # reaches those anyway.

@@ -67,11 +67,11 @@ def rdev_parts(host: str, port: int, listener_fd: int) -> list[Part]:
         Part(
             "functions",
             [*rdev, "functions", *address],
-            environment={LISTEN_FD: str(listener_fd)},
+            environment={"RDEV_PROCESS": "functions", LISTEN_FD: str(listener_fd)},
             pass_fds=(listener_fd,),
         ),
-        Part("runner", [*rdev, "runner"]),
-        Part("triggers", [*rdev, "triggers"]),
+        Part("runner", [*rdev, "runner"], environment={"RDEV_PROCESS": "runner"}),
+        Part("triggers", [*rdev, "triggers"], environment={"RDEV_PROCESS": "triggers"}),
     ]
 
 

@@ -11,6 +11,7 @@ _ALWAYS = {
     "timeout": 0,
     "control_socket_disable": True,
     "loglevel": "warning",
+    "logger_class": "rdev.platform.logs.GunicornLog",
 }
 
 

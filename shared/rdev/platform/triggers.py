@@ -9,8 +9,10 @@ import threading
 import httpx
 from cloudevents.http import CloudEvent, to_binary
 
+from rdev import wiring
 from rdev.domain.wakeups import SWEEP
 from rdev.platform.logs import configure
+from rdev.ports import metrics
 
 log = logging.getLogger(__name__)
 
@@ -20,12 +22,14 @@ _SWEEP_S = 30.0
 def run() -> None:
     """Post until SIGTERM or SIGINT. `RDEV_RUNNER_BIND` names the runner's socket or address."""
     configure()
+    wiring.telemetry()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     with _client(os.environ.get("RDEV_RUNNER_BIND", "127.0.0.1:8081")) as client:
         while not stopping.wait(_SWEEP_S):
             _post(client, SWEEP)
+    wiring.end_telemetry()
 
 
 def _client(bind: str) -> httpx.Client:
@@ -41,5 +45,7 @@ def _post(client: httpx.Client, kind: str) -> None:
     headers, body = to_binary(event)
     try:
         client.post("/", headers=dict(headers), content=body).raise_for_status()
+        metrics.WAKEUPS.add(kind, "sent")
     except httpx.HTTPError as exc:
+        metrics.WAKEUPS.add(kind, "failed")
         log.warning("%s not delivered, the next one makes it good: %s", kind, exc)

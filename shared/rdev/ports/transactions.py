@@ -8,6 +8,7 @@ from rdev.ports.audit import AuditTable
 from rdev.ports.exec import CommandTable, InputTable, QueueTable
 from rdev.ports.keys import KeyTable
 from rdev.ports.projects import ProjectTable
+from rdev.ports.standing import StandingTable
 from rdev.ports.webhooks import DeliveryRecords, DeliveryTable, EndpointTable, Outbox
 
 
@@ -36,6 +37,8 @@ class Transaction(Protocol):
     def deliveries(self) -> DeliveryTable: ...
     @property
     def delivery_records(self) -> DeliveryRecords: ...
+    @property
+    def standing(self) -> StandingTable: ...
 
 
 class Transactions(Protocol):

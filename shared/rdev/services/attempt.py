@@ -20,10 +20,10 @@ from rdev.errors import (
     WorkspaceUnavailable,
 )
 from rdev.failpoints import reach
-from rdev.ports import EventStreams, Transaction, Transactions, Workspaces, tracing
+from rdev.ports import EventStreams, Transaction, Transactions, Workspaces, metrics, tracing
 from rdev.services import facts
 from rdev.services.awaiting import Awaiting
-from rdev.services.closing import Closing
+from rdev.services.closing import Closing, count_end
 from rdev.services.feeding import Feeding
 from rdev.services.following import Following, Rules
 from rdev.services.leases import Held, LeaveIt
@@ -104,6 +104,7 @@ class Attempt:
             except LeaveIt:
                 raise
             except WorkspaceNotReady as exc:
+                metrics.WORKSPACE_FAILURES.add("not_ready")
                 asked = asked or _asked_to_start(seeing)
                 if held.claim.surely_first and not asked:
                     return self._wait_for(held, exc.message)
@@ -111,6 +112,7 @@ class Attempt:
                 if (lost := self._lost(held, missing)) is not None:
                     return lost
             except WorkspaceUnavailable as exc:
+                metrics.WORKSPACE_FAILURES.add("unavailable")
                 log.warning("workspace of %s: %s", held.claim.command.id, exc)
                 unreachable += 1
                 asked = asked or _asked_to_start(seeing)
@@ -293,6 +295,7 @@ class Attempt:
         reach("finish.after")
         if closed is None:
             return
+        count_end(closed)
         self._try(lambda: self._closing.see_off(closed))
 
     def _close(self, held: Held, ending: Ending) -> Command | None:

@@ -14,7 +14,7 @@ from rdev.domain.key_secrets import Peppers, SecretHash, well_formed
 from rdev.domain.keys import Key, Limits
 from rdev.domain.rate_limits import SlidingWindow, Window
 from rdev.errors import Forbidden, Unauthorized, Unavailable
-from rdev.ports import Transactions
+from rdev.ports import Transactions, metrics
 from rdev.ports.keys import Entry, Found, KeyGate
 from rdev.services.key_usage import KeyUsage
 from rdev.services.slowdown import Slowdown
@@ -83,6 +83,7 @@ class Authentication:
         candidates = self._peppers.candidates(secret)
         cached = self._caches.keys.get(candidates[0].value)
         just_read = cached is None or not cached.found.key.usable_from(address)
+        metrics.CACHE_LOOKUPS.add("keys", "miss" if just_read else "hit")
         if cached is None or just_read:
             cached = self._ask(candidates, address)
         entry = self._enter(cached.found.key)

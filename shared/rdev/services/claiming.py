@@ -2,11 +2,12 @@
 
 import logging
 import random
+from datetime import UTC, datetime
 
 from rdev.domain.commands import Claim, Priority
 from rdev.errors import StoreUnavailable
 from rdev.failpoints import reach
-from rdev.ports import Transaction, Transactions
+from rdev.ports import Transaction, Transactions, metrics
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +30,15 @@ class Claiming:
         """What to see through, and whether nothing that another runner has left was there.
         `leases_first`: there may be some of that; it fills places under the keys' limits."""
         reach("claim.before")
-        claim, none_left = None, False
+        claim, none_left, taken_over = None, False, True
         try:
             with self._transaction() as tx:
                 if leases_first:
                     claim = self._take_over(tx)
                     none_left = claim is None
-                claim = claim or self._waiting(tx) or self._take_over(tx)
+                if claim is None and (claim := self._waiting(tx)):
+                    taken_over = False
+                claim = claim or self._take_over(tx)
         except StoreUnavailable as exc:
             log.warning("cannot claim: %s", exc)
             return None, none_left
@@ -45,7 +48,17 @@ class Claiming:
             return None, none_left
         if claim is not None:
             reach("claim.after")
+            self._count(claim, taken_over=taken_over)
         return claim, none_left
+
+    def _count(self, claim: Claim, *, taken_over: bool) -> None:
+        if taken_over:
+            metrics.LEASES_TAKEN_OVER.add()
+            return
+        priority = claim.command.priority.value
+        waited = datetime.now(UTC) - claim.command.queued_at
+        metrics.QUEUE_CLAIMS.add(priority)
+        metrics.QUEUE_WAIT.record(waited.total_seconds(), priority)
 
     def _waiting(self, tx: Transaction) -> Claim | None:
         order = [Priority.HIGH, Priority.NORMAL, Priority.LOW]

@@ -12,10 +12,17 @@ from rdev.domain.commands import Command
 from rdev.domain.events import FINISHED, QUEUED, STARTED, Announced
 from rdev.domain.records import record_of
 from rdev.failpoints import reach
-from rdev.ports import EventStreams, Transactions, Workspaces
+from rdev.ports import EventStreams, Transactions, Workspaces, metrics
 from rdev.services.output import carry_output
 
 log = logging.getLogger(__name__)
+
+
+def count_end(command: Command) -> None:
+    """Once the transaction that closed its record has committed."""
+    metrics.COMMANDS_FINISHED.add(
+        command.kind.value, command.status.value, command.reason or "none"
+    )
 
 
 class Closing:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from rdev.domain.delivering import DeliveryRules, health_after, plan
-from rdev.domain.webhooks import Health
+from rdev.domain.webhooks import Health, State
 from rdev.errors import RdevError, Unavailable
 from rdev.failpoints import reach
-from rdev.ports import Bell, Transaction, Transactions, WebhookSender
+from rdev.ports import Bell, Transaction, Transactions, WebhookSender, metrics
 from rdev.services import facts
 from rdev.services.senders import Made, Senders
 
@@ -159,7 +159,9 @@ class Deliveries:
         try:
             with self._transaction() as tx:
                 reach("delivery.recording")
-                self._judge(tx, self._made)
+                states = self._judge(tx, self._made)
+            for state in states:  # committed
+                metrics.WEBHOOK_DELIVERIES.add(state.value)
         except Unavailable:
             raise  # kept, and written down once the store is back
         except Exception:
@@ -169,7 +171,8 @@ class Deliveries:
         self._made = []
         reach("delivery.recorded")
 
-    def _judge(self, tx: Transaction, made: list[Made]) -> None:
+    def _judge(self, tx: Transaction, made: list[Made]) -> list[State]:
+        """The states of those that came to an end."""
         ids = {claim.endpoint.id for claim, _ in made}
         endpoints = {each.id: each for each in tx.endpoints.lock_all(ids)}
         rules, rows, now = self._rules.rules, [], self._now()
@@ -193,6 +196,8 @@ class Deliveries:
         for id_, health in changed.items():
             if health.disabled_at is not None and endpoints[id_].enabled:
                 self._disabled(tx, id_, health)
+        states = [follows.state for claim, _, follows in rows if claim.delivery_id in ours]
+        return [state for state in states if state is not State.PENDING]
 
     def _disabled(self, tx: Transaction, endpoint_id: str, health: Health) -> None:
         log.warning("%s is disabled: %s", endpoint_id, health.disabled_reason)

@@ -27,6 +27,7 @@ from rdev.errors import (
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, QueueTickets, Transaction, Transactions, tracing
 from rdev.services import facts
+from rdev.services.closing import count_end
 from rdev.services.messaging import messaging
 
 log = logging.getLogger(__name__)
@@ -176,6 +177,7 @@ class Exec:
             if cancelled is not None:
                 facts.command_finished(tx, cancelled)
         if cancelled is not None:
+            count_end(cancelled)
             self._best_effort(lambda: self._announce_finished(cancelled))
             return cancelled
         if asked:

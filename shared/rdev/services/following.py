@@ -5,14 +5,15 @@ the stream takes each byte once. Where the stream ends is where following goes o
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rdev.domain.argv import argv_of, stdin_of
 from rdev.domain.commands import Claim, Ending, Launch, Status, Stopping, one_line
 from rdev.errors import CommandRefused, WorkspaceUnavailable
 from rdev.failpoints import reach
-from rdev.ports import EventStreams, Liveness, Workspace, tracing
+from rdev.ports import EventStreams, Liveness, Workspace, metrics, tracing
 from rdev.services.output import Output
 from rdev.services.stops import Stops
 
@@ -34,6 +35,19 @@ class Rules:
     """How long a command waits in the queue for its workspace to come up."""
     gone_s: float = 15.0
     """After how long a workspace that is not there is gone, with the commands in it."""
+
+
+@contextmanager
+def _timed() -> Iterator[None]:
+    began, result = time.monotonic(), "unavailable"
+    try:
+        yield
+        result = "started"
+    except CommandRefused:
+        result = "refused"
+        raise
+    finally:
+        metrics.WORKSPACE_STARTS.record(time.monotonic() - began, result)
 
 
 class Following:
@@ -167,7 +181,7 @@ class Following:
             self._on_ask(life)
             self._life = self._life or life
         reach("start.before")
-        with tracing.span("workspace start"):
+        with tracing.span("workspace start"), _timed():
             self._workspace.start(self._launch())
 
     def _forgotten(self) -> Ending | None:

@@ -6,6 +6,7 @@ from typing import Protocol
 from rdev.domain.commands import Position
 from rdev.domain.events import FINISHED, GAP, START, Entry, EntryId, Tail, finished_id, gap, render
 from rdev.domain.following import Follower, missing
+from rdev.ports import metrics
 from rdev.services.frames import Encode
 from rdev.services.hub import Hub
 from rdev.services.stored import Stored
@@ -78,6 +79,8 @@ class CommandHistory:
         if tail is None:
             self._adapt(sum(len(entry.data) for entry in page) // len(page))
             events = self._follower.take(page)
+            if gaps := sum(event.type == GAP for event in events):
+                metrics.STREAM_GAPS.add("trimmed", by=gaps)
             self.ended = self._follower.ended
             return [self._frame(event) for event in events], False
         if end and tail.last_id == START:
@@ -106,6 +109,8 @@ class CommandHistory:
             return []
         totals, data = record
         hole = missing(self.seen, totals, command_id, "expired")
+        if hole is not None:
+            metrics.STREAM_GAPS.add("expired")
         finished = Entry(finished_id(totals), FINISHED, data)
         return [self._frame(event) for event in (hole, finished) if event is not None]
 
@@ -143,7 +148,9 @@ class ProjectHistory:
         return frames, False
 
     def _gap(self, until: EntryId) -> bytes:
-        hole = gap("", self.seen, until, "trimmed" if until > self.seen else "lost")
+        why = "trimmed" if until > self.seen else "lost"
+        metrics.STREAM_GAPS.add(why)
+        hole = gap("", self.seen, until, why)
         self.seen = until
         return self._encode(hole.id, GAP, hole.data)
 

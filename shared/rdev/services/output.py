@@ -6,11 +6,12 @@ Where the stream ends is where it goes on, so any runner may do this, again or a
 import hashlib
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from rdev.domain.commands import Command, Kind, Position
 from rdev.domain.events import CLAUDE, OUTPUT, START, Chunk, split_utf8
 from rdev.failpoints import reach
-from rdev.ports import EventStreams, Workspace
+from rdev.ports import EventStreams, Workspace, metrics
 
 _BATCH_BYTES = 32 * 1024
 _BATCH_S = 0.02
@@ -37,6 +38,7 @@ class Output:
         self._on_lost = on_lost
         self._digests = {stream: _Digest() for stream in _STREAMS}
         self._flushed_at = 0.0
+        self._began = False
 
     @property
     def written(self) -> int:
@@ -85,13 +87,22 @@ class Output:
 
     def _append(self, stream: str, offset: int, data: bytes) -> None:
         self._digests[stream].feed(offset, data)
+        first = self.position == Position()
         reach("append.before")
         self.position = self._streams.append_all(
             self._command.project_id, self._command.id, self._chunks(stream, data), begun=True
         )
         reach("append.after")
+        self._count(stream, len(data), first=first)
         if self.position == Position():  # although there was something to append
             self._on_lost()
+
+    def _count(self, stream: str, size: int, *, first: bool) -> None:
+        metrics.COMMAND_OUTPUT.add(stream, by=size)
+        if first and not self._began:
+            self._began = True
+            took = datetime.now(UTC) - self._command.queued_at
+            metrics.COMMAND_FIRST_OUTPUT.record(took.total_seconds(), self._command.kind.value)
 
     def _chunks(self, stream: str, data: bytes) -> list[Chunk]:
         """One entry; of Claude's stream, one a message."""

@@ -9,6 +9,7 @@ from collections import deque
 from types import TracebackType
 
 from rdev.errors import StoreUnavailable
+from rdev.ports import metrics
 from rdev.services.channels import CHUNK_BYTES, Bell, Shared
 from rdev.services.history import History
 from rdev.services.hub import Hub
@@ -29,6 +30,9 @@ class Reader:
         self._woken = False
         self._frames: deque[bytes] = deque()
         self._channel = hub.join(project_id, command_id, self._bell)
+        self._of = "project" if command_id is None else "command"
+        self._closed = False
+        metrics.STREAM_SUBSCRIBERS.add(self._of)
 
     @property
     def ended(self) -> bool:
@@ -47,6 +51,7 @@ class Reader:
                 found, pause_s = None, min(pause_s, _RETRY_S)
             if found or self.ended or self._woken or time.monotonic() >= deadline:
                 self._woken = False
+                metrics.STREAM_BYTES.add(self._of, by=len(found or b""))
                 return found
             self._bell.wait(pause_s)
 
@@ -58,6 +63,9 @@ class Reader:
     def close(self) -> None:
         """Be no reader any more. Twice is no error."""
         self._hub.leave(*self._place, self._bell)
+        if not self._closed:
+            self._closed = True
+            metrics.STREAM_SUBSCRIBERS.add(self._of, by=-1)
 
     def __enter__(self) -> "Reader":
         return self

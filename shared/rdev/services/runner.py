@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from rdev.domain.commands import Claim, Priority
 from rdev.errors import StoreUnavailable, Unavailable, WorkspaceUnavailable
 from rdev.failpoints import reach
-from rdev.ports import EventStreams, QueueTickets, Transactions, Workspaces
+from rdev.ports import EventStreams, QueueTickets, Transactions, Workspaces, metrics
 from rdev.services.archive import Archiver
 from rdev.services.attempt import WAIT_AGAIN_S, Attempt
 from rdev.services.background import Background
@@ -102,6 +102,8 @@ class Runner:
         self._workers = 0
         self._workers_changed = threading.Condition()
         self._leases_first = threading.Event()
+        metrics.RUNNER_SLOTS.watch(lambda: [((), rules.slots)])
+        metrics.RUNNER_COMMANDS.watch(lambda: [((), self._workers)])
         self._background = Background(self._stopping)
 
     # --- as a resident process, or inside a request ----------------------------------------------

@@ -11,9 +11,10 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from rdev.domain.attempts import Outcome
+from rdev.domain.delivering import verdict
 from rdev.domain.webhooks import Attempt, Claim
 from rdev.failpoints import reach
-from rdev.ports import WebhookSender, tracing
+from rdev.ports import WebhookSender, metrics, tracing
 from rdev.services.signing import request_of, shown_headers
 
 log = logging.getLogger(__name__)
@@ -148,6 +149,9 @@ class Senders:
         except Exception:
             log.exception("%s could not be sent; it is tried again", claim.delivery_id)
             outcome, shown = _broken(), {}
+        said = verdict(outcome).value
+        metrics.WEBHOOK_ATTEMPTS.add(said)
+        metrics.WEBHOOK_DURATION.record(outcome.duration_ms / 1000, said)
         return Attempt(claim.number, claim.trigger, claim.endpoint.url, at, outcome, shown)
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from rdev.domain.segments import Segment, SegmentName
 from rdev.errors import SegmentDamaged
-from rdev.ports import SegmentArchive
+from rdev.ports import SegmentArchive, metrics
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ class Shelf:
     def _once(self, key: object, known: Callable[[], T | None], fetch: Callable[[], T]) -> T:
         """What is known, or else fetched, by one of those who ask at the same time."""
         found = known()
+        metrics.CACHE_LOOKUPS.add("archive", "miss" if found is None else "hit")
         if found is not None:
             return found
         with self._lock:

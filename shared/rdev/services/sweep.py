@@ -2,13 +2,14 @@
 
 import logging
 import random
+import time
 from collections.abc import Callable, Sequence
 
 from rdev.domain.commands import one_line
 from rdev.errors import RdevError, StoreUnavailable
-from rdev.ports import QueueTickets, Transactions, Workspaces
+from rdev.ports import QueueTickets, Transactions, Workspaces, metrics
 from rdev.services import facts
-from rdev.services.closing import Closing
+from rdev.services.closing import Closing, count_end
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,9 @@ class Sweep:
         steps = (self._see_off, self._renew_tickets, self._seal, *self._more, self._daily)
         problems = [problem for step in steps if (problem := self._attempt(step))]
         self._attempt(lambda: self._note(problems[0] if problems else ""))
+        if not problems:
+            self._done_at = time.time()
+            metrics.SWEPT_AT.watch(lambda: [((), self._done_at)])
 
     def _note(self, problem: str) -> None:
         with self._transaction() as tx:
@@ -61,6 +65,8 @@ class Sweep:
             for command in expired:
                 facts.command_finished(tx, command)
             unseen = tx.queue.unannounced(older_than_s=_UNSEEN_S, limit=_AT_ONCE)
+        for command in expired:
+            count_end(command)
         for command in [*expired, *unseen]:
             try:
                 self._closing.see_off(command)
@@ -106,9 +112,11 @@ class Sweep:
             step()
         except Exception as exc:  # noqa: BLE001 - one keeps none of the others from it
             _note(exc)
+            metrics.SWEEPS.add("failed")
             if isinstance(exc, RdevError):
                 return one_line(exc.message)
             return f"rdev met an error of its own ({type(exc).__name__}): see the runner's log."
+        metrics.SWEEPS.add("done")
         return None
 
 

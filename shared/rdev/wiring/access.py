@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from rdev.config import settings
 from rdev.errors import Unavailable
+from rdev.ports import metrics
 from rdev.wiring.parts import later, now, once
 from rdev.wiring.stores import database
 
@@ -60,7 +61,6 @@ def keys() -> "Keys":
 def authentication() -> "Authentication":
     from cachetools import TTLCache
 
-    from rdev.http.metrics import LIMITED_ALONE
     from rdev.services.authentication import Authentication, Caches
     from rdev.services.key_usage import KeyUsage
     from rdev.services.slowdown import Slowdown
@@ -74,7 +74,7 @@ def authentication() -> "Authentication":
         peppers=peppers(),
         defaults=key_limits(),
         now=now,
-        fell_back=LIMITED_ALONE.inc,
+        fell_back=metrics.LIMITER_FALLBACKS.add,
     )
 
 

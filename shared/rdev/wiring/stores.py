@@ -27,13 +27,15 @@ def database() -> "Database":
     from rdev.adapters.postgres.database import Database
 
     s = settings()
-    return Database(
+    database = Database(
         s.database_url.get_secret_value(),
         pool_size=s.database_pool_size,
         timeout_s=s.store_timeout_s,
         on_delivery=_call_senders,
         audit_command_text=s.audit_command_text,
     )
+    database.watch_pool()
+    return database
 
 
 def _call_senders() -> None:
@@ -44,16 +46,20 @@ def _call_senders() -> None:
 
 @once
 def redis_client() -> "redis.Redis":
-    from rdev.adapters.redis.connect import connect
+    from rdev.adapters.redis.connect import connect, watch_pool
 
-    return connect(settings().redis_url.get_secret_value(), timeout_s=settings().store_timeout_s)
+    client = connect(settings().redis_url.get_secret_value(), timeout_s=settings().store_timeout_s)
+    watch_pool(client, "calls")
+    return client
 
 
 @once
 def redis_blocking() -> "redis.Redis":
-    from rdev.adapters.redis.connect import connect_blocking
+    from rdev.adapters.redis.connect import connect_blocking, watch_pool
 
-    return connect_blocking(settings().redis_url.get_secret_value(), block_s=_BLOCK_S)
+    client = connect_blocking(settings().redis_url.get_secret_value(), block_s=_BLOCK_S)
+    watch_pool(client, "blocking")
+    return client
 
 
 @once

@@ -4,6 +4,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -18,6 +19,7 @@ from obstore.exceptions import BaseError
 from rdev.adapters.archive.breaker import Breaker
 from rdev.domain.segments import Segment, SegmentName, decode, encode
 from rdev.errors import SegmentDamaged, StoreUnavailable
+from rdev.ports import metrics
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -48,6 +50,9 @@ class ObjectArchive:
         self._options = dict(options or {})
         self._opened: ObjectStore | None = None
         self.breaker = Breaker()
+        metrics.BREAKER_OPEN.watch(
+            lambda: [(("archive",), float(self.breaker.state == "open"))], "archive"
+        )
 
     def store(self, project_id: str, command_id: str, segment: Segment) -> None:
         """Durable once this returns; there whole, or not at all."""
@@ -62,7 +67,8 @@ class ObjectArchive:
             else:
                 obstore.put(self._objects(), key, packed, use_multipart=False)
 
-        self._call(put)
+        self._call("store", put)
+        metrics.ARCHIVE_BYTES.add("store", by=segment.size)
 
     def segments(self, project_id: str, command_id: str) -> list[SegmentName]:
         """What is stored of a command, in order of their names."""
@@ -80,7 +86,9 @@ class ObjectArchive:
                 return None
             return decode(project_id, command_id, name, _unpacked(packed))
 
-        return self._call(get)
+        segment = self._call("load", get)
+        metrics.ARCHIVE_BYTES.add("load", by=segment.size if segment else 0)
+        return segment
 
     def remove(self, project_id: str, command_id: str) -> None:
         """Remove all of a command's segments. Twice is no error."""
@@ -91,7 +99,7 @@ class ObjectArchive:
                 with suppress(FileNotFoundError):
                     obstore.delete(self._objects(), key)
 
-        self._call(delete)
+        self._call("remove", delete)
 
     def ping(self) -> None:
         """Raises StoreUnavailable unless it answers a question for what is not there."""
@@ -100,7 +108,7 @@ class ObjectArchive:
             with suppress(FileNotFoundError):
                 obstore.head(self._objects(), _NOTHING)
 
-        self._call(get)
+        self._call("ping", get)
 
     def try_out(self) -> None:
         """Write, read and remove something of no meaning. Raises StoreUnavailable."""
@@ -117,14 +125,14 @@ class ObjectArchive:
             if read != data:
                 raise ValueError("what was read is not what was written")
 
-        self._call(try_)
+        self._call("try", try_)
 
     def _keys(self, prefix: str) -> list[str]:
         def names() -> list[str]:
             pages = obstore.list(self._objects(), prefix=prefix.rstrip("/"))
             return [found["path"] for page in pages for found in page]
 
-        return self._call(names)
+        return self._call("list", names)
 
     def _objects(self) -> "ObjectStore":
         if self._opened is None:
@@ -146,9 +154,9 @@ class ObjectArchive:
             **self._options,
         )
 
-    def _call(self, act: Callable[[], T]) -> T:
+    def _call(self, operation: str, act: Callable[[], T]) -> T:
         def bounded() -> T:
-            with _translated():
+            with _timed(operation), _translated():
                 return _beside_the_loop(act, 3 * self._timeout_s)
 
         return self.breaker.call(bounded)
@@ -206,6 +214,19 @@ def _unpacked(packed: bytes) -> bytes:
         return zstandard.ZstdDecompressor().decompress(packed, max_output_size=_MOST_BYTES)
     except zstandard.ZstdError as exc:
         raise SegmentDamaged("it cannot be decompressed") from exc
+
+
+@contextmanager
+def _timed(operation: str) -> Iterator[None]:
+    began, result = time.monotonic(), "unavailable"
+    try:
+        yield
+        result = "done"
+    except SegmentDamaged:
+        result = "damaged"
+        raise
+    finally:
+        metrics.ARCHIVE_OPERATIONS.record(time.monotonic() - began, operation, result)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import urllib.request
 from cloudevents.http import CloudEvent, to_binary
 
 from rdev.errors import Unavailable
+from rdev.ports import metrics
 
 _TIMEOUT_S = 2.0
 
@@ -26,6 +27,7 @@ class Broker:
         )
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S):  # noqa: S310 - as above
-                pass
+                metrics.WAKEUPS.add(kind, "sent")
         except (urllib.error.URLError, OSError) as exc:
+            metrics.WAKEUPS.add(kind, "failed")
             raise Unavailable(f"The broker did not take {kind}: {exc}") from exc

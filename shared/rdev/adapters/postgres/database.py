@@ -16,13 +16,15 @@ from rdev.adapters.postgres.input import InputRows
 from rdev.adapters.postgres.keys import KeyRows
 from rdev.adapters.postgres.projects import ProjectRows
 from rdev.adapters.postgres.queue import QueueRows
+from rdev.adapters.postgres.standing import StandingRows
 from rdev.adapters.postgres.traced import TracedConnection
 from rdev.adapters.postgres.webhook_deliveries import DeliveryRows
 from rdev.adapters.postgres.webhook_outbox import OutboxRows
 from rdev.adapters.postgres.webhook_records import DeliveryRecordRows
 from rdev.adapters.postgres.webhooks import EndpointRows
 from rdev.errors import StoreUnavailable
-from rdev.ports import tracing
+from rdev.ports import metrics, tracing
+from rdev.ports.measuring import Reading
 
 Connection = psycopg.Connection[DictRow]
 _TRANSACTION = {"db.system.name": "postgresql"}
@@ -49,6 +51,7 @@ class Transaction:
         self.outbox = OutboxRows(connection)
         self.deliveries = DeliveryRows(connection)
         self.delivery_records = DeliveryRecordRows(connection)
+        self.standing = StandingRows(connection)
 
 
 class Database:
@@ -98,6 +101,7 @@ class Database:
                 transaction = Transaction(connection, self._audit_command_text)
                 yield transaction
         except _UNAVAILABLE as exc:
+            metrics.POSTGRES_UNAVAILABLE.add()
             message = "Postgres does not answer. Try again after `Retry-After`."
             raise StoreUnavailable(message) from exc
         if transaction.outbox.wrote:
@@ -114,6 +118,17 @@ class Database:
             raise StoreUnavailable(message) from exc
         except psycopg.OperationalError as exc:
             raise StoreUnavailable("Postgres does not answer.") from exc
+
+    def watch_pool(self) -> None:
+        """Have this process's gauges read from here."""
+        metrics.POSTGRES_LIMIT.watch(lambda: [((), self._pool.max_size)])
+        metrics.POSTGRES_WAITING.watch(lambda: [((), self._pool.get_stats()["requests_waiting"])])
+        metrics.POSTGRES_CONNECTIONS.watch(self._connections)
+
+    def _connections(self) -> list[Reading]:
+        stats = self._pool.get_stats()
+        idle = stats["pool_available"]
+        return [(("idle",), idle), (("used",), stats["pool_size"] - idle)]
 
     def close(self) -> None:
         self._pool.close(timeout=2)

@@ -15,6 +15,8 @@ from redis.retry import Retry
 
 from rdev.adapters.redis.traced import TracedRedis
 from rdev.errors import StoreUnavailable
+from rdev.ports import metrics
+from rdev.ports.measuring import Reading
 
 
 def connect(
@@ -52,6 +54,16 @@ def connect_blocking(url: str, *, block_s: float, margin_s: float = 5.0) -> redi
         **_options(url),
     )
     return redis.Redis(connection_pool=pool)
+
+
+def watch_pool(client: redis.Redis, name: str) -> None:
+    """Have this process's gauge of connections read from this client's pool too."""
+
+    def read() -> list[Reading]:
+        counted = client.connection_pool.get_connection_count()
+        return [((name, str(labels["db.client.connection.state"])), n) for n, labels in counted]
+
+    metrics.REDIS_CONNECTIONS.watch(read, name)
 
 
 def _options(url: str) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from rdev.adapters.redis.connect import connect
+from rdev.adapters.redis.connect import connect, watch_pool
 from rdev.domain.rate_limits import Window
 from rdev.errors import StoreUnavailable
+from rdev.ports import metrics
 from rdev.ports.keys import Entry
 
 _REMEMBERED_S = 3600
@@ -30,6 +31,8 @@ class KeyGate:
         self._generation = 0
         self._quiet_until = 0.0
         self._enter = self._script("enter")
+        watch_pool(self._client, "gate")
+        metrics.BREAKER_OPEN.watch(lambda: [(("gate",), float(self._quiet))], "gate")
         self._fill = self._script("fill")
         self._publish = self._script("publish")
 
@@ -70,8 +73,12 @@ class KeyGate:
     def close(self) -> None:
         self._client.close()
 
+    @property
+    def _quiet(self) -> bool:
+        return time.monotonic() < self._quiet_until
+
     def _ask(self, script: Any, keys: list[str], args: list[Any], *, urgent: bool = False) -> Any:
-        if time.monotonic() < self._quiet_until and not urgent:
+        if self._quiet and not urgent:
             raise _unavailable()
         try:
             return script(keys=keys, args=args)

@@ -4,12 +4,14 @@ of its SDK. Call `start` in the process that serves: the exporter's thread does 
 
 import atexit
 import os
+import socket
 import threading
 from typing import TYPE_CHECKING
 
 from rdev.ports import tracing
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
@@ -29,12 +31,32 @@ def exports(signal: str) -> bool:
     return any(os.environ.get(name) for name in names)
 
 
-def resource(version: str) -> "Resource":
-    """What sends: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` come before this."""
+def resource(version: str, process: str = "") -> "Resource":
+    """What sends: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` come before this. `process`
+    tells it from others on its machine."""
     from opentelemetry.sdk.resources import Resource
 
     name = os.environ.get("OTEL_SERVICE_NAME") or f"rdev-{os.environ.get('FUNCTION_TARGET', '')}"
-    return Resource.create({"service.name": name.rstrip("-"), "service.version": version})
+    attributes = {"service.name": name.rstrip("-"), "service.version": version}
+    if process:
+        attributes["service.instance.id"] = f"{socket.gethostname()}:{process}"
+    return Resource.create(attributes)
+
+
+def sending() -> "list[MetricReader]":
+    """What sends metrics from time to time, where an endpoint is set."""
+    if not exports("METRICS"):
+        return []
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+    return [PeriodicExportingMetricReader(OTLPMetricExporter(timeout=_limit_s("METRICS")))]
+
+
+def _limit_s(signal: str) -> float | None:
+    """None: as the caller's variables have it."""
+    limits = (f"OTEL_EXPORTER_OTLP_{signal}_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
+    return None if any(name in os.environ for name in limits) else _CALL_S
 
 
 def start(version: str) -> None:
@@ -48,10 +70,8 @@ def start(version: str) -> None:
 
     from rdev.adapters.telemetry.tracing import OtelTracer
 
-    limits = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
-    timeout_s = None if any(name in os.environ for name in limits) else _CALL_S
     provider = TracerProvider(resource=resource(version), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=timeout_s)))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=_limit_s("TRACES"))))
     _providers.append(provider)
     tracing.use(OtelTracer(provider.get_tracer("rdev", version)))
     atexit.register(stop)

@@ -27,7 +27,7 @@ OPERATIONS = (
         "GET",
         "/metrics",
         "system.metrics",
-        "Prometheus metrics of this process.",
+        "Prometheus metrics of this process and of those beside it.",
         {200: Answer("As text.", raw={"text/plain": {"type": "string"}})},
         needs_key=False,
     ),

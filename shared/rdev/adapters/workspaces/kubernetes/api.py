@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from rdev.adapters.workspaces.kubernetes.access import authorization
 from rdev.errors import WorkspaceUnavailable
+from rdev.ports import metrics
+from rdev.ports.measuring import Reading
 
 if TYPE_CHECKING:
     import urllib3
@@ -71,6 +73,7 @@ class Api:
         self._breaker_s = breaker_s
         self._breaker = CircuitBreaker(fail_max=breaker_failures, reset_timeout=breaker_s)
         self._quiet_until = 0.0
+        metrics.BREAKER_OPEN.watch(self._open, "kubernetes")
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
         return self._json("GET", path, query=query)
@@ -128,6 +131,11 @@ class Api:
             self._note(exc)
             raise
         self._note(None)
+
+    def _open(self) -> list[Reading]:
+        from pybreaker import STATE_OPEN
+
+        return [(("kubernetes",), float(self._breaker.current_state == STATE_OPEN))]
 
     def close(self) -> None:
         with self._lock:

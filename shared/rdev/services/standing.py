@@ -1,0 +1,76 @@
+"""How everything stands, for the gauges of whoever is scraped: asked of the database now and then,
+however many scrape, and once at a time."""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+from rdev.errors import RdevError
+from rdev.ports import Transactions, metrics
+from rdev.ports.measuring import Gauge, Reading
+
+log = logging.getLogger(__name__)
+
+_EVERY_S = 5.0
+
+GAUGES = (
+    metrics.QUEUE_COMMANDS,
+    metrics.QUEUE_OLDEST,
+    metrics.WEBHOOK_BACKLOG,
+    metrics.WEBHOOK_OLDEST,
+    metrics.WEBHOOK_ENDPOINTS,
+    metrics.PROJECTS,
+    metrics.ARCHIVE_BACKLOG,
+)
+
+
+class Standing:
+    """While the database does not answer there are no readings: nothing old is told as new."""
+
+    def __init__(self, transaction: Transactions, *, every_s: float = _EVERY_S) -> None:
+        self._transaction = transaction
+        self._every_s = every_s
+        self._lock = threading.Lock()
+        self._asked_at = -float("inf")
+        self._known: Mapping[Gauge, Sequence[Reading]] = {}
+
+    def watch(self) -> None:
+        """Have the gauges read from here."""
+        for gauge in GAUGES:
+            gauge.watch(lambda gauge=gauge: self._now().get(gauge, ()))  # type: ignore[misc] # bound
+
+    def _now(self) -> Mapping[Gauge, Sequence[Reading]]:
+        with self._lock:
+            if time.monotonic() - self._asked_at >= self._every_s:
+                try:
+                    self._known = self._ask()
+                except RdevError as exc:
+                    log.warning("how everything stands is not known: %s", exc)
+                    self._known = {}
+                # Also where it failed: the next scrape is not to wait as long.
+                self._asked_at = time.monotonic()
+            return self._known
+
+    def _ask(self) -> Mapping[Gauge, Sequence[Reading]]:
+        with self._transaction(reading=True) as tx:
+            depth, standing = tx.queue.depth(), tx.standing
+            return {
+                metrics.QUEUE_COMMANDS: [
+                    ((str(row["priority"]), status), float(str(row[status])))
+                    for row in depth
+                    for status in ("waiting", "running")
+                ],
+                metrics.QUEUE_OLDEST: [
+                    ((str(row["priority"]),), float(str(row["oldest_s"]))) for row in depth
+                ],
+                metrics.WEBHOOK_BACKLOG: _readings(standing.backlog()),
+                metrics.WEBHOOK_OLDEST: [((), standing.oldest_due_s())],
+                metrics.WEBHOOK_ENDPOINTS: _readings(standing.endpoints()),
+                metrics.PROJECTS: _readings(standing.projects()),
+                metrics.ARCHIVE_BACKLOG: [((), float(standing.unarchived()))],
+            }
+
+
+def _readings(counts: Mapping[str, int]) -> list[Reading]:
+    return [((what,), float(n)) for what, n in counts.items()]

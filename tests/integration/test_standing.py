@@ -1,0 +1,100 @@
+"""How everything stands, counted in a real database, and asked for now and then."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from rdev.adapters.postgres.database import Database
+from rdev.ports import metrics
+from rdev.ports.measuring import Gauge
+from rdev.services.standing import GAUGES, Standing
+from rdev.services.webhooks import EndpointWish
+from webhook_world import BY, World, webhook_world
+
+
+@pytest.fixture
+def world(database_url: str) -> Iterator[World]:
+    with webhook_world(database_url) as world:
+        yield world
+
+
+@pytest.fixture(autouse=True)
+def _watched_by_nobody_afterwards() -> Iterator[None]:
+    yield
+    for gauge in GAUGES:
+        gauge.watch(list)
+
+
+def told(gauge: Gauge) -> dict[tuple[str, ...], float]:
+    return dict(gauge.read())
+
+
+def test_deliveries_and_endpoints_are_told_by_what_they_are(world: World) -> None:
+    """Four endpoints are each told of two events; what is due to each depends on how it fares."""
+    names = ("active", "blocked", "paused", "disabled", "deleted")
+    for name in names:
+        world.webhooks.create(BY, EndpointWish(url=f"https://{name}.example.com/"))
+    world.tell(2)
+    with psycopg.connect(world.database_url) as connection:
+        for name, change in (
+            ("blocked", "blocked_until = now() + interval '1 hour'"),
+            ("paused", "paused = true"),
+            ("disabled", "disabled_at = now(), disabled_reason = 'by_hand'"),
+            ("deleted", "deleted_at = now()"),
+        ):
+            where = f"where url = 'https://{name}.example.com/'"
+            connection.execute(f"update webhook_endpoints set {change} {where}")
+        connection.execute(
+            """
+            update webhook_deliveries set due_at = '-infinity',
+                created_at = now() - interval '90 seconds'
+            where id = (select min(d.id) from webhook_deliveries d join webhook_endpoints e
+                on e.id = d.endpoint_id where e.url like '%active%')
+            """
+        )
+        # Long due, and not to be sent: its age says nothing about who sends.
+        connection.execute(
+            """
+            update webhook_deliveries d set due_at = now() - interval '1 day',
+                created_at = now() - interval '1 day'
+            from webhook_endpoints e where e.id = d.endpoint_id and e.url not like '%active%'
+            """
+        )
+    Standing(world.database.transaction).watch()
+    states = {(name,): 1.0 for name in ("active", "blocked", "paused", "disabled")}
+    assert told(metrics.WEBHOOK_ENDPOINTS) == states
+    backlog = {("due",): 2.0, ("later",): 2.0, ("held",): 4.0}
+    assert told(metrics.WEBHOOK_BACKLOG) == backlog
+    assert 90 <= told(metrics.WEBHOOK_OLDEST)[()] < 3600
+
+
+def test_an_empty_database_is_told_as_nothing_of_everything(database_url: str) -> None:
+    database = Database(database_url, pool_size=1, timeout_s=10)
+    try:
+        Standing(database.transaction).watch()
+        for gauge in GAUGES:
+            assert told(gauge), gauge.name
+            assert set(told(gauge).values()) == {0.0}
+    finally:
+        database.close()
+
+
+def test_however_many_ask_the_database_is_asked_now_and_then(world: World) -> None:
+    Standing(world.database.transaction, every_s=3600).watch()
+    before = told(metrics.WEBHOOK_ENDPOINTS)
+    world.webhooks.create(BY, EndpointWish(url="https://one.example.com/"))
+    assert told(metrics.WEBHOOK_ENDPOINTS) == before
+    Standing(world.database.transaction, every_s=0).watch()
+    assert told(metrics.WEBHOOK_ENDPOINTS)["active",] == 1
+
+
+def test_what_cannot_be_asked_is_not_told_and_not_asked_at_once_again() -> None:
+    nowhere = Database("postgresql://nobody@127.0.0.1:1/none", pool_size=1, timeout_s=0.2)
+    failed = dict(metrics.POSTGRES_UNAVAILABLE.read())[()]
+    try:
+        Standing(nowhere.transaction, every_s=3600).watch()
+        assert [told(gauge) for gauge in GAUGES] == [{}] * len(GAUGES)
+        assert dict(metrics.POSTGRES_UNAVAILABLE.read())[()] == failed + 1
+    finally:
+        nowhere.close()
