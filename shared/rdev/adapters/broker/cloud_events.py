@@ -3,7 +3,8 @@
 import urllib.error
 import urllib.request
 
-from cloudevents.http import CloudEvent, to_binary
+from cloudevents.conversion import to_binary
+from cloudevents.http import CloudEvent
 
 from rdev.errors import Unavailable
 
