@@ -27,13 +27,16 @@ class FunctionAlone:
 
     def __init__(self, target: str, environment: Mapping[str, str], key: str, log: Path) -> None:
         self.target = target
+        self.module = "rdev.platform.function"
+        """What is run, as `python -m` has it."""
         self.port = free_port()
         self.log = log
         self.starts = 0
         self.process: subprocess.Popen[bytes] | None = None
         own = {"FUNCTION_TARGET": target, "HOST": "127.0.0.1", "PORT": str(self.port)}
+        own["RDEV_RUNNER_BIND"] = f"127.0.0.1:{self.port}"  # of a resident runner
         self._environment = {**environment, **own}
-        self._key = key
+        self.key = key
         self._starting = threading.Lock()
 
     @property
@@ -44,25 +47,31 @@ class FunctionAlone:
     def http(self) -> Http:
         """A client with the admin's key; starts the function where it is at zero."""
         self.start()
-        return Http(self.port, self._key)
+        return Http(self.port, self.key)
 
     def start(self) -> None:
         """Returns once it takes connections. Nothing to do where it runs."""
+        self.begin()()
+
+    def begin(self) -> Callable[[], None]:
+        """Start it where it is at zero; what this returns waits until it takes connections."""
         with self._starting:
-            if self.running:
-                return
-            self.starts += 1
-            with self.log.open("ab") as out:
-                self.process = subprocess.Popen(
-                    [sys.executable, "-m", "rdev.platform.function"],
-                    env=self._environment,
-                    cwd=SOURCE_ROOT,
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=out,
-                    start_new_session=True,
-                )
-            wait_for(self._takes_connections)
+            if not self.running:
+                self._spawn()
+        return lambda: wait_for(self._takes_connections)
+
+    def _spawn(self) -> None:
+        self.starts += 1
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", self.module],
+                env=self._environment,
+                cwd=SOURCE_ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
 
     def to_zero(self) -> None:
         """As Knative scales down: SIGTERM, and time to end by itself."""

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 import pytest
 
 from http_client import Http
-from live_stack import Stack
 from sse_reader import SseReader, joined
+from target import Target
 
 READERS = 50
 LINES = 200_000
@@ -18,9 +18,10 @@ def saw_the_end(reader: SseReader) -> bool:
     return bool(reader.events) and reader.events[-1].type == "command.finished"
 
 
+@pytest.mark.own_stack  # behind a proxy it is the proxy that nobody reads from
 @pytest.mark.slow
 def test_who_reads_nothing_slows_nobody_and_can_resume(
-    stack: Stack, api: Http, project: str
+    target: Target, api: Http, project: str
 ) -> None:
     """Given fifty readers of a project, one of which stops after the headers; when a command
     writes far more than the kernel keeps for it; then forty-nine have all, and the slow one is
