@@ -8,7 +8,7 @@ import kubernetes_validate
 from pydantic import ValidationError
 
 from knative_kinds import KINDS
-from rdev.domain.wakeups import COMMAND_QUEUED, DELIVERY_DUE
+from rdev.domain.wakeups import WAKES
 from rdev.http.routes import FUNCTIONS, ROUTES
 from rdev.platform.function import serving
 
@@ -110,7 +110,7 @@ def drains_within_the_request(documents: Manifests) -> Iterator[str]:
 
 
 def wakes_by_the_codes_types(documents: Manifests) -> Iterator[str]:
-    wanted = {"runner": COMMAND_QUEUED, "webhooks": DELIVERY_DUE}
+    wanted = {name: kind for kind, name in WAKES.items()}
     there = functions(documents)
     found = {
         document["spec"]["subscriber"]["ref"]["name"]: document["spec"]["filter"]["attributes"]
