@@ -26,7 +26,9 @@ class Broker:
         headers, body = to_binary(CloudEvent({"type": kind, "source": "/rdev"}, {}))
         request = urllib.request.Request(  # noqa: S310 - checked above
             self._url.replace("{function}", WAKES[kind]),
-            data=body, headers=dict(headers), method="POST"
+            data=body,
+            headers=dict(headers),
+            method="POST",
         )
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S):  # noqa: S310 - as above
