@@ -107,11 +107,12 @@ class FunctionAlone:
 
 @contextmanager
 def functions_alone(
-    database_url: str, redis_url: str, folder: Path, **settings: object
+    database_url: str, redis_url: str, folder: Path, key: str = "", **settings: object
 ) -> Iterator[dict[str, FunctionAlone]]:
-    """Every function and the runner by name, all at zero, over stores that are there and empty;
-    `settings` as in rdev.config, or `OTHER_NAMES` as they are. Ends what runs, commands too."""
-    key = _first_key(database_url)
+    """Every function and the runner by name, all at zero, over stores that are there. `key`: an
+    admin's, else the database is empty and a first one is made. `settings` as in rdev.config, or
+    `OTHER_NAMES` as they are. Ends what runs, commands too."""
+    key = key or _first_key(database_url)
     environment = _environment(database_url, redis_url, folder) | {
         name if name.isupper() else f"RDEV_{name.upper()}": str(value)
         for name, value in settings.items()
