@@ -1,7 +1,10 @@
 # One image a function:  docker build --build-arg FUNCTION=keys -t rdev-keys .
 # FUNCTION: keys, projects, exec, events, webhooks, audit, system or runner.
+#                        PACKAGES: what is installed beside it, for workspaces that are folders.
 # The migrations:        docker build --target migrations -t rdev-migrations .
+# For OpenFaaS:          --build-arg STAGE=openfaas, as stack.yml does.
 ARG PYTHON=3.11
+ARG STAGE=function
 
 FROM python:${PYTHON}-slim-bookworm AS build
 ARG UV_VERSION=0.13.9
@@ -24,9 +27,20 @@ FROM build AS build-migrations
 RUN uv sync --frozen --no-dev --extra up
 
 FROM python:${PYTHON}-slim-bookworm AS runtime
+# What commands find where workspaces are folders: --build-arg PACKAGES="git make". In pods they have
+# images of their own, and nothing is needed here.
+ARG PACKAGES=""
+# hadolint ignore=DL3008,SC2086
+RUN if [ -n "$PACKAGES" ]; then \
+      apt-get update -q && apt-get install -qy --no-install-recommends $PACKAGES \
+      && rm -rf /var/lib/apt/lists/*; \
+    fi \
+    && useradd --uid 65532 --no-create-home --home-dir /data --shell /usr/sbin/nologin rdev \
+    && install -d -o 65532 -g 65532 -m 0700 /data
 ENV PATH=/app/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYDANTIC_DISABLE_PLUGINS=__all__
 WORKDIR /app
 USER 65532:65532
 
@@ -52,3 +66,18 @@ ENV FUNCTION_TARGET=${FUNCTION} \
     PORT=8080
 EXPOSE 8080
 CMD ["python", "-m", "rdev.platform.function"]
+
+# The same behind OpenFaaS's watchdog, which is what listens on 8080 then.
+FROM ghcr.io/openfaas/of-watchdog:0.10.7 AS watchdog
+
+FROM function AS openfaas
+COPY --from=watchdog /fwatchdog /usr/local/bin/fwatchdog
+ENV fprocess="python -m rdev.platform.function" \
+    mode=http \
+    upstream_url=http://127.0.0.1:8081 \
+    HOST=127.0.0.1 \
+    PORT=8081
+CMD ["fwatchdog"]
+
+# hadolint ignore=DL3006
+FROM ${STAGE}

@@ -22,11 +22,11 @@ DEAD := $(shell $(BIN)/python -c 'import sys; sys.exit(open("$(VENV)/.place").re
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-cluster chaos bench fast check
+.PHONY: help run test test-cluster chaos bench fast check compose e2e
 .DELETE_ON_ERROR:
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(VENV)/.run ## start everything on 127.0.0.1:8080 (PORT=… for another); Ctrl-C ends it
 	@exec $(BIN)/rdev up --port $(PORT)
@@ -54,6 +54,15 @@ check: $(VENV)/.dev ## lint, formatting, types, import rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+compose: ## start the whole system with Docker (docs/operations/compose.md)
+	@deploy/compose/secrets.sh
+	@exec docker compose up --build --detach --wait
+
+E2E := docker compose -f compose.yaml -f compose.e2e.yaml
+e2e: ## run the end-to-end tests against the whole system in Docker, and remove it
+	@deploy/compose/secrets.sh
+	@$(E2E) run --build --rm e2e; status=$$?; $(E2E) down --volumes --remove-orphans; exit $$status
 
 # --inexact: what the other of the two installed stays.
 $(VENV)/.run: $(BIN)/uv uv.lock pyproject.toml

@@ -10,20 +10,17 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
-import psycopg
 import pytest
 import redis
-from psycopg import sql
 
+from fresh_database import TEMPLATE, fresh_database
 from key_service import close_gates
 from rdev.config import SOURCE_ROOT
 from rdev.platform import unprivileged
 from rdev.platform.stores import Postgres, Valkey, migrate
 
 READY_TIMEOUT_S = 60.0
-TEMPLATE = "rdev_template"
 
 
 @pytest.fixture(scope="session")
@@ -73,15 +70,8 @@ def postgres_url(postgres: Postgres) -> str:
 @pytest.fixture
 def database_url(postgres: Postgres) -> Iterator[str]:
     """A database of this test's own, migrated and empty."""
-    name = sql.Identifier(database := f"test_{uuid4().hex}")
-    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
-        admin.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(TEMPLATE))
-        )
-        try:
-            yield postgres.url(database)
-        finally:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+    with fresh_database(postgres) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

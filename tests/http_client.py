@@ -39,7 +39,10 @@ class Answer:
 class Http:
     """Requests with one key (or none)."""
 
-    def __init__(self, port: int, key: str | None = None, *, key_id: str = "") -> None:
+    def __init__(
+        self, port: int, key: str | None = None, *, key_id: str = "", host: str = "127.0.0.1"
+    ) -> None:
+        self.host = host
         self.port = port
         self.secret = key
         self.key_id = key_id
@@ -52,7 +55,7 @@ class Http:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """`path` goes out as it is. An iterable body is sent chunked."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=ENOUGH_S)
+        connection = HTTPConnection(self.host, self.port, timeout=ENOUGH_S)
         try:
             connection.request(method, path, body=body, headers=self._headers(headers))
             response = connection.getresponse()
@@ -106,7 +109,8 @@ class Http:
         """An open stream; close it, or use it as a context manager."""
         path = f"/projects/{project}/events" + (f"?stream_id={stream_id}" if stream_id else "")
         extra = {"Last-Event-ID": last_id} if last_id else {}
-        return SseReader(self.port, path, self._headers(extra), receive_buffer=receive_buffer)
+        headers = self._headers(extra)
+        return SseReader(self.port, path, headers, receive_buffer=receive_buffer, host=self.host)
 
     def _headers(self, more: Mapping[str, str] | None) -> dict[str, str]:
         own = {"X-API-Key": self.secret} if self.secret is not None else {}

@@ -188,10 +188,24 @@ class Rule(Strict):
     timeouts: Timeouts
 
 
+class Redirect(Strict):
+    scheme: Literal["https"]
+    statusCode: Literal[301]
+
+
+class RedirectFilter(Strict):
+    type: Literal["RequestRedirect"]
+    requestRedirect: Redirect
+
+
+class RedirectRule(Strict):
+    filters: list[RedirectFilter] = Field(min_length=1, max_length=1)
+
+
 class HTTPRouteSpec(Strict):
     parentRefs: list[ParentRef] = Field(min_length=1)
     hostnames: list[str]
-    rules: list[Rule] = Field(min_length=1, max_length=16)
+    rules: list[Rule] | list[RedirectRule] = Field(min_length=1, max_length=16)
 
 
 class HTTPRoute(Strict):
@@ -199,6 +213,74 @@ class HTTPRoute(Strict):
     kind: Literal["HTTPRoute"]
     metadata: Metadata
     spec: HTTPRouteSpec
+
+
+class LabelSelector(Strict):
+    matchLabels: dict[str, str] = Field(min_length=1)
+
+
+class FromNamespaces(Strict):
+    from_: Literal["Same", "Selector"] = Field(alias="from")
+    selector: LabelSelector | None = None
+
+
+class AllowedRoutes(Strict):
+    namespaces: FromNamespaces
+
+
+class CertificateRef(Strict):
+    kind: Literal["Secret"]
+    name: str
+
+
+class ListenerTls(Strict):
+    mode: Literal["Terminate"]
+    certificateRefs: list[CertificateRef] = Field(min_length=1)
+
+
+class Listener(Strict):
+    name: str
+    hostname: str
+    port: int = Field(ge=1, le=65535)
+    protocol: Literal["HTTP", "HTTPS"]
+    tls: ListenerTls | None = None
+    allowedRoutes: AllowedRoutes
+
+
+class GatewaySpec(Strict):
+    gatewayClassName: str
+    listeners: list[Listener] = Field(min_length=1)
+
+
+class Gateway(Strict):
+    apiVersion: Literal["gateway.networking.k8s.io/v1"]
+    kind: Literal["Gateway"]
+    metadata: Metadata
+    spec: GatewaySpec
+
+
+class Relabeling(Strict):
+    sourceLabels: list[str]
+    targetLabel: str
+
+
+class MetricsEndpoint(Strict):
+    port: Literal["user-port"]
+    path: str = Field(pattern="^/")
+    interval: str = Field(pattern=r"^\d+s$")
+    relabelings: list[Relabeling] = []
+
+
+class PodMonitorSpec(Strict):
+    selector: LabelSelector
+    podMetricsEndpoints: list[MetricsEndpoint] = Field(min_length=1)
+
+
+class PodMonitor(Strict):
+    apiVersion: Literal["monitoring.coreos.com/v1"]
+    kind: Literal["PodMonitor"]
+    metadata: Metadata
+    spec: PodMonitorSpec
 
 
 class GrantFrom(Strict):
@@ -286,10 +368,43 @@ class TriggerAuthentication(Strict):
     spec: TriggerAuthenticationSpec
 
 
+class SecretStoreRef(Strict):
+    kind: Literal["SecretStore", "ClusterSecretStore"]
+    name: str
+
+
+class ExternalTarget(Strict):
+    name: str
+
+
+class RemoteRef(Strict):
+    key: str
+    property: str
+
+
+class ExternalData(Strict):
+    secretKey: str
+    remoteRef: RemoteRef
+
+
+class ExternalSecretSpec(Strict):
+    refreshInterval: str = Field(pattern=r"^\d+h$")
+    secretStoreRef: SecretStoreRef
+    target: ExternalTarget
+    data: list[ExternalData] = Field(min_length=1)
+
+
+class ExternalSecret(Strict):
+    apiVersion: Literal["external-secrets.io/v1"]
+    kind: Literal["ExternalSecret"]
+    metadata: Metadata
+    spec: ExternalSecretSpec
+
+
 KINDS: dict[str, type[Strict]] = {
     model.__name__: model
     for model in (
-        Service, Broker, Trigger, PingSource, SinkBinding, HTTPRoute, ReferenceGrant,
-        ScaledObject, TriggerAuthentication,
+        Service, Broker, Trigger, PingSource, SinkBinding, HTTPRoute, ReferenceGrant, Gateway,
+        PodMonitor, ScaledObject, TriggerAuthentication, ExternalSecret,
     )
 }  # fmt: skip

@@ -20,15 +20,14 @@ from typing import Any
 import psutil
 
 from free_port import free_port
-from http_client import Http
 from otlp_collector import Collector
 from rdev.platform.processes import Recorded, read_record
+from target import Target, given_target
 
 ENOUGH_S = 60.0
-GENEROUS = {"rate_limit": 100_000, "max_concurrent": 1000}
 
 
-class Stack:
+class Stack(Target):
     """What runs, where, and with which key."""
 
     def __init__(
@@ -38,20 +37,11 @@ class Stack:
         process: "subprocess.Popen[bytes]",
         collector: Collector | None = None,
     ) -> None:
+        key: str = json.loads((home / "client.json").read_text())["api_key"]
+        super().__init__(f"http://127.0.0.1:{port}", key)
         self.collector = collector
         self.home = home
-        self.port = port
         self.process = process
-        self.base_url = f"http://127.0.0.1:{port}"
-        self.admin_key: str = json.loads((home / "client.json").read_text())["api_key"]
-        self.admin = Http(port, self.admin_key)
-
-    def key(self, *scopes: str, **fields: Any) -> Http:
-        """A client with a new key that nothing slows down; `key_id` names the key."""
-        body = {"name": "test", "scopes": list(scopes) or ["admin"], **GENEROUS, **fields}
-        made = self.admin.post("/keys", body)
-        assert made.status == 201, made.body
-        return Http(self.port, made.data["key"], key_id=made.data["id"])
 
     def workspace(self, project: str) -> Path:
         return self.home / "workspaces" / project
@@ -129,6 +119,7 @@ def running_stack(
 ) -> Iterator[Stack]:
     """`rdev up` in a new folder; `settings` as in rdev.config, each in its environment, and
     `variables` as they are. Traces go to the collector, where there is one."""
+    assert given_target() is None, "mark this test own_stack: RDEV_E2E_URL names the one to ask"
     folder = Path(tempfile.mkdtemp(prefix="rdev-e2e-", dir="/tmp"))
     home, log = folder / "home", folder / "up.log"
     port = free_port()

@@ -8,11 +8,18 @@ import kubernetes_validate
 from pydantic import ValidationError
 
 from knative_kinds import KINDS
-from rdev.domain.wakeups import COMMAND_QUEUED, DELIVERY_DUE
-from rdev.http.routes import FUNCTIONS, ROUTES
+from rdev.domain.wakeups import WAKES
+from rdev.http.routes import FUNCTIONS
 from rdev.platform.function import serving
+from route_places import in_the_http_route, in_the_table
 
-OURS = ("knative.dev/", "keda.sh/", "gateway.networking.k8s.io/")
+OURS = (
+    "knative.dev/",
+    "keda.sh/",
+    "gateway.networking.k8s.io/",
+    "monitoring.coreos.com/",
+    "external-secrets.io/",
+)
 OUR_PODS = {*FUNCTIONS, "runner", "rdev-migrations"}
 TALKS_TO_THE_CLUSTER = {"projects", "runner", "system"}
 Manifests = list[dict[str, Any]]
@@ -121,7 +128,7 @@ def drains_within_the_request(documents: Manifests) -> Iterator[str]:
 
 
 def wakes_by_the_codes_types(documents: Manifests) -> Iterator[str]:
-    wanted = {"runner": COMMAND_QUEUED, "webhooks": DELIVERY_DUE}
+    wanted = {name: kind for kind, name in WAKES.items()}
     there = functions(documents)
     found = {
         document["spec"]["subscriber"]["ref"]["name"]: document["spec"]["filter"]["attributes"]
@@ -146,27 +153,72 @@ def serves_every_function(documents: Manifests) -> Iterator[str]:
 
 
 def routes_as_the_table(documents: Manifests) -> Iterator[str]:
-    (route,) = (document for document in documents if document["kind"] == "HTTPRoute")
-    wanted = {(each.function, *_match(each.pattern, each.regex())) for each in ROUTES}
-    found = {
-        (
-            rule["filters"][0]["urlRewrite"]["hostname"].partition(".")[0],
-            match["path"]["type"],
-            match["path"]["value"],
-        )
-        for rule in route["spec"]["rules"]
-        for match in rule["matches"]
-    }
+    (route,) = of_kind(documents, "HTTPRoute", "rdev")
+    wanted, found = set(in_the_table()), set(in_the_http_route(route))
     yield from (f"missing: {each}" for each in wanted - found)
     yield from (f"not in the table: {each}" for each in found - wanted)
 
 
-def _match(pattern: str, regex: str) -> tuple[str, str]:
-    if pattern.startswith("/projects"):
-        return "RegularExpression", regex.replace("(?:", "(")
-    if pattern.endswith("/**"):
-        return "PathPrefix", pattern.removesuffix("/**") or "/"
-    return "Exact", pattern
+def of_kind(documents: Manifests, kind: str, name: str | None = None) -> Manifests:
+    return [
+        document
+        for document in documents
+        if document["kind"] == kind and name in (None, document["metadata"]["name"])
+    ]
+
+
+def leads_from_the_gateway_to_the_route(documents: Manifests) -> Iterator[str]:
+    """Where an overlay brings a Gateway: requests arrive by TLS alone."""
+    (route,) = of_kind(documents, "HTTPRoute", "rdev")
+    (parent,) = route["spec"]["parentRefs"]
+    for gateway in of_kind(documents, "Gateway"):
+        listeners = {each["name"]: each for each in gateway["spec"]["listeners"]}
+        taken = listeners.get(parent.get("sectionName", ""))
+        if taken is None or taken["protocol"] != "HTTPS":
+            yield "the route is not behind TLS"
+        elif taken["hostname"] not in route["spec"]["hostnames"]:
+            yield "the gateway and the route have different hosts"
+        place = (gateway["metadata"]["namespace"], gateway["metadata"]["name"])
+        if place != (parent["namespace"], parent["name"]):
+            yield "the route is at another gateway"
+
+
+def grants_what_the_route_uses(documents: Manifests) -> Iterator[str]:
+    (grant,) = of_kind(documents, "ReferenceGrant")
+    (route,) = of_kind(documents, "HTTPRoute", "rdev")
+    allowed = {(grant["metadata"]["namespace"], to["name"]) for to in grant["spec"]["to"]}
+    used = {
+        (each["namespace"], each["name"])
+        for rule in route["spec"]["rules"]
+        for each in rule["backendRefs"]
+    }
+    yield from (f"no grant for {each}" for each in used - allowed)
+    if route["metadata"]["namespace"] not in {each["namespace"] for each in grant["spec"]["from"]}:
+        yield "the grant is for another namespace"
+
+
+def budgets_disruptions_of_what_is_warm(documents: Manifests) -> Iterator[str]:
+    budgeted = {
+        next(iter(each["spec"]["selector"]["matchLabels"].values()))
+        for each in of_kind(documents, "PodDisruptionBudget")
+    }
+    for document in documents:
+        if document["apiVersion"].startswith("serving.knative.dev/"):
+            notes = document["spec"]["template"]["metadata"]["annotations"]
+            name = document["metadata"]["name"]
+            if int(notes["autoscaling.knative.dev/min-scale"]) > 1 and name not in budgeted:
+                yield f"{name} is warm, and a drain may take all of it"
+
+
+def keeps_8080_shut(documents: Manifests) -> Iterator[str]:
+    """Who reaches a function's own port passes by Knative's limits: only Prometheus may."""
+    for policy in of_kind(documents, "NetworkPolicy"):
+        for rule in policy["spec"].get("ingress", []):
+            open_to_all = not rule.get("from")
+            names = repr(rule.get("from"))
+            for port in rule.get("ports", [{"port": 8080}]):
+                if port["port"] == 8080 and (open_to_all or "prometheus" not in names):
+                    yield f"{policy['metadata']['name']} opens 8080"
 
 
 def names_known_secrets(documents: Manifests, known: set[tuple[str, str]]) -> Iterator[str]:
@@ -193,5 +245,6 @@ RULES = (
     follows_the_schema, containers_are_kubernetes_own, lets_in_no_more_than_is_served,
     gives_a_token_to_who_needs_one, runs_unprivileged, probes_the_process,
     drains_within_the_request, wakes_by_the_codes_types, serves_every_function,
-    routes_as_the_table, holds_no_secret,
+    routes_as_the_table, leads_from_the_gateway_to_the_route, grants_what_the_route_uses,
+    budgets_disruptions_of_what_is_warm, keeps_8080_shut, holds_no_secret,
 )  # fmt: skip

@@ -36,6 +36,7 @@ class SseReader:
         headers: Mapping[str, str],
         *,
         receive_buffer: int | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self.events: list[Event] = []
         self.ended = self.broken = False
@@ -45,7 +46,7 @@ class SseReader:
         try:
             if receive_buffer:
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-            self.socket.connect(("127.0.0.1", port))
+            self.socket.connect((host, port))
             lines = [f"GET {path} HTTP/1.1", "Host: test", *map(": ".join, headers.items())]
             self.socket.sendall("\r\n".join([*lines, "", ""]).encode())
             self._file = self.socket.makefile("rb", 0 if receive_buffer else -1)

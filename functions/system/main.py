@@ -11,8 +11,6 @@ from rdev.http.function import install, no_such_route
 blueprint = Blueprint("system", __name__)
 
 
-
-
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
     """This API as an OpenAPI 3.1 document."""

@@ -1,7 +1,7 @@
 """Settings: the only reader of the environment.
 
-Every field is `RDEV_<NAME>` in the environment. The pepper may also come from a file, named by
-`RDEV_PEPPER_FILE` (Kubernetes and OpenFaaS mount secrets as files).
+Every field is `RDEV_<NAME>` in the environment. What is secret may also come from a file, named by
+`RDEV_<NAME>_FILE` (Kubernetes, OpenFaaS and Compose mount secrets as files).
 """
 
 import re
@@ -27,13 +27,20 @@ def _listed(value: str) -> list[str]:
 class Settings(BaseSettings):
     """What a process of rdev needs to know. Immutable; read once."""
 
-    model_config = SettingsConfigDict(env_prefix="RDEV_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="RDEV_",
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,  # it may be a secret
+    )
 
     database_url: SecretStr = SecretStr("postgresql://rdev@127.0.0.1:5432/rdev")
     """A libpq URL or connection string."""
+    database_url_file: Path | None = None
     database_pool_size: int = Field(default=8, ge=1)
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     """redis://, rediss:// or unix://; Redis or Valkey from 7.2."""
+    redis_url_file: Path | None = None
     store_timeout_s: float = Field(default=5.0, gt=0)
     """No request waits longer than this for a store."""
 
@@ -76,6 +83,9 @@ class Settings(BaseSettings):
     archive_url: SecretStr = SecretStr(".rdev/archive")
     """Where commands' output goes for good: a folder, or s3://, gs:// or az:// as obstore takes
     it; endpoint, region and credentials under the provider's own names (AWS_ENDPOINT_URL, ...)."""
+    archive_credentials: SecretStr = SecretStr("")
+    """The same names, as `NAME=value`, one a line; they go before the environment's."""
+    archive_credentials_file: Path | None = None
     archive_timeout_s: float = Field(default=10.0, gt=0)
     archive_retention_days: float = Field(default=30.0, ge=0)
     """How long output is kept after a command's end; 0: for ever. Records stay."""
@@ -200,11 +210,22 @@ class Settings(BaseSettings):
         parse_networks(_listed(value))
         return value
 
+    @property
+    def archive_options(self) -> dict[str, str]:
+        lines = self.archive_credentials.get_secret_value().splitlines()
+        pairs = (line.partition("=") for line in lines if line.strip())
+        return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
     @model_validator(mode="before")
     @classmethod
     def _secrets_from_files(cls, values: dict[str, object]) -> dict[str, object]:
-        if not values.get("pepper") and values.get("pepper_file"):
-            values["pepper"] = Path(str(values["pepper_file"])).read_text().strip()
+        for name in ("pepper", "database_url", "redis_url", "archive_credentials"):
+            file = values.get(f"{name}_file")
+            if file and not values.get(name):
+                try:
+                    values[name] = Path(str(file)).read_text().strip()
+                except (OSError, ValueError) as exc:
+                    raise ValueError(f"RDEV_{name.upper()}_FILE: {exc}") from exc
         return values
 
 

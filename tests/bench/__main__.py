@@ -17,6 +17,7 @@ from bench.rows import HEADINGS, Row
 
 MODULES = (
     "api_requests",
+    "cold_start",
     "commands_in_pods",
     "exec_in_pods",
     "projects_in_pods",

@@ -9,6 +9,8 @@ import redis
 from http_client import Http
 from live_stack import Stack, running_stack, wait_for
 
+pytestmark = pytest.mark.own_stack
+
 PROJECT = "archived"
 LINES = 1_000_000
 EXPECTED = "".join(f"{n}\n" for n in range(1, LINES + 1)).encode()

@@ -17,6 +17,7 @@ from live_stack import ENOUGH_S, Stack, running_stack, wait_for
 from rdev.client import ChainHead, Client
 from rdev.platform import layout
 from rdev.platform.parts import Stores
+from target import Target
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
@@ -54,9 +55,9 @@ class Asker:
 
 
 @pytest.fixture(scope="module")
-def everything(stack: Stack) -> Asker:
+def everything(target: Target) -> Asker:
     """Each change of state that the API has, made once."""
-    ask = Asker(stack.key("admin", name="changer"))
+    ask = Asker(target.key("admin", name="changer"))
     key = ask("POST", "/keys", {"name": "k", "scopes": ["projects:read"]}, 201).data["id"]
     ask("POST", f"/keys/{key}/rotate", {})
     ask("DELETE", f"/keys/{key}")
@@ -159,10 +160,10 @@ def test_the_export_has_the_same_rows_a_line_each(everything: Asker, api: Http) 
 
 
 def test_a_bound_key_sees_the_rows_of_its_projects_alone(
-    everything: Asker, stack: Stack, api: Http
+    everything: Asker, target: Target, api: Http
 ) -> None:
-    bound = stack.key("audit:read", projects=["audit*"])
-    elsewhere = stack.key("audit:read", projects=["nothing"])
+    bound = target.key("audit:read", projects=["audit*"])
+    elsewhere = target.key("audit:read", projects=["nothing"])
     seen = log(bound)
     assert seen
     assert {row["project"] for row in seen} == {"audited"}
@@ -173,13 +174,13 @@ def test_a_bound_key_sees_the_rows_of_its_projects_alone(
     assert (refused.status, refused.error["code"]) == (403, "FORBIDDEN")
 
 
-def test_denials_are_in_the_log(stack: Stack, api: Http) -> None:
+def test_denials_are_in_the_log(target: Target, api: Http) -> None:
     """Each by a key of its own: the log tells denials of one key apart by their code alone."""
-    bound = stack.key("projects:read", projects=["mine"])
-    revoked = stack.key("projects:read")
+    bound = target.key("projects:read", projects=["mine"])
+    revoked = target.key("projects:read")
     api.delete(f"/keys/{revoked.key_id}")
-    elsewhere = stack.key(allowed_ips=["192.0.2.0/24"])
-    slow = stack.key("projects:read", rate_limit=1)
+    elsewhere = target.key(allowed_ips=["192.0.2.0/24"])
+    slow = target.key("projects:read", rate_limit=1)
     tried = {
         (bound.key_id, "NOT_FOUND"): lambda: bound.get("/projects/secret/commands"),
         (bound.key_id, "FORBIDDEN"): lambda: bound.get("/keys"),
@@ -195,8 +196,8 @@ def test_denials_are_in_the_log(stack: Stack, api: Http) -> None:
     assert hidden["details"]["route"] == "/projects/<project_id>/commands"
 
 
-def test_what_is_only_not_there_is_no_denial(stack: Stack, api: Http) -> None:
-    client = stack.key()
+def test_what_is_only_not_there_is_no_denial(target: Target, api: Http) -> None:
+    client = target.key()
     for path in ("/projects/nothing", "/keys/key-nobody", "/nowhere"):
         assert client.get(path).status == 404
     assert log(api, action="denied", key=client.key_id) == []
@@ -220,6 +221,7 @@ def alone() -> Iterator[Stack]:
         yield running
 
 
+@pytest.mark.own_stack
 def test_the_command_lists_exports_and_verifies(alone: Stack) -> None:
     by = alone.key("admin")
     assert by.post("/projects", {"id": "told"}).status == 201
@@ -239,6 +241,7 @@ def test_the_command_lists_exports_and_verifies(alone: Stack) -> None:
     assert rdev(alone, "verify", "--head", "nonsense").returncode == 2
 
 
+@pytest.mark.own_stack
 def test_the_client_reads_and_verifies(alone: Stack) -> None:
     with Client(alone.base_url, alone.admin_key) as client:
         newest = list(client.audit.list(limit=3))
@@ -249,6 +252,7 @@ def test_the_client_reads_and_verifies(alone: Stack) -> None:
         assert client.audit.verify(head).ok
 
 
+@pytest.mark.own_stack
 def test_a_row_changed_behind_rdevs_back_is_named(alone: Stack) -> None:
     before = alone.admin.get("/audit/verify")
     assert before.data["ok"], before.body

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from http_client import Answer, Http
-from live_stack import Stack
 from rdev.domain.keys import SCOPES
 from rdev.http.operations import OPERATIONS
+from target import Target
 
 NEEDED = {
     ("GET", "/projects"): "projects:read",
@@ -61,7 +61,7 @@ OF_A_PROJECT = [each for each in ENDPOINTS if "{project_id}" in each[1]]
 
 
 @pytest.fixture(scope="module")
-def place(stack: Stack, api: Http) -> Iterator[dict[str, str]]:
+def place(target: Target, api: Http) -> Iterator[dict[str, str]]:
     """What the paths' names stand for: things that are there, so that a 404 is a denial."""
     assert api.post("/projects", {"id": "matrix"}).status == 201
     command = api.finished("matrix", "true")["id"]
@@ -76,8 +76,8 @@ def place(stack: Stack, api: Http) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def by_scope(stack: Stack) -> dict[str, Http]:
-    return {scope: stack.key(scope) for scope in SCOPES}
+def by_scope(target: Target) -> dict[str, Http]:
+    return {scope: target.key(scope) for scope in SCOPES}
 
 
 def ask(client: Http, endpoint: tuple[str, str], place: dict[str, str]) -> Answer:
@@ -114,7 +114,7 @@ def test_each_endpoint_takes_its_scope_and_no_other(
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=" ".join)
 def test_no_endpoint_takes_a_key_that_is_not_good(
-    endpoint: tuple[str, str], stack: Stack, place: dict[str, str], bad_keys: dict[str, Http]
+    endpoint: tuple[str, str], target: Target, place: dict[str, str], bad_keys: dict[str, Http]
 ) -> None:
     said = {ask(client, endpoint, place).error["message"] for client in bad_keys.values()}
     assert len(said) == 1
@@ -123,16 +123,16 @@ def test_no_endpoint_takes_a_key_that_is_not_good(
 
 
 @pytest.fixture(scope="module")
-def bad_keys(stack: Stack) -> dict[str, Http]:
-    revoked = stack.key()
-    stack.admin.delete(f"/keys/{revoked.key_id}")
+def bad_keys(target: Target) -> dict[str, Http]:
+    revoked = target.key()
+    target.admin.delete(f"/keys/{revoked.key_id}")
     soon = datetime.now(UTC) + timedelta(seconds=1)
-    expired = stack.key(expires_at=soon.isoformat())
+    expired = target.key(expires_at=soon.isoformat())
     time.sleep(1.1)
     return {
-        "none": Http(stack.port),
-        "malformed": Http(stack.port, "rdev_x"),
-        "unknown": Http(stack.port, "rdev_000000000000000000000000000000000mLLBb"),
+        "none": target.client(),
+        "malformed": target.client("rdev_x"),
+        "unknown": target.client("rdev_000000000000000000000000000000000mLLBb"),
         "revoked": revoked,
         "expired": expired,
     }
@@ -146,8 +146,8 @@ def test_no_endpoint_takes_a_key_from_elsewhere(
 
 
 @pytest.fixture(scope="module")
-def elsewhere(stack: Stack) -> Http:
-    return stack.key(allowed_ips=["192.0.2.0/24", "2001:db8::/32"])
+def elsewhere(target: Target) -> Http:
+    return target.key(allowed_ips=["192.0.2.0/24", "2001:db8::/32"])
 
 
 @pytest.mark.parametrize("endpoint", OF_A_PROJECT, ids=" ".join)
@@ -159,8 +159,8 @@ def test_a_project_outside_a_keys_own_is_not_there(
 
 
 @pytest.fixture(scope="module")
-def stranger(stack: Stack) -> Http:
-    return stack.key(projects=["other-*"])
+def stranger(target: Target) -> Http:
+    return target.key(projects=["other-*"])
 
 
 def ask_well(client: Http, endpoint: tuple[str, str], place: dict[str, str]) -> Answer:

@@ -21,7 +21,7 @@ from rdev.client import Client, Output, StateChange
 
 DEADLINE_S = 60
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.own_stack, pytest.mark.slow]
 
 
 class Stack:

@@ -4,11 +4,12 @@ import json
 import time
 
 from live_stack import Stack, processes_of, wait_for
+from target import Target
 
 
-def until(stack: Stack, command: str, *statuses: str) -> dict:
+def until(target: Target, command: str, *statuses: str) -> dict:
     def record() -> dict | None:
-        found = stack.admin.get(f"/projects/demo/commands/{command}").data
+        found = target.admin.get(f"/projects/demo/commands/{command}").data
         return found if found["status"] in statuses else None
 
     return wait_for(record)
@@ -25,35 +26,35 @@ def test_the_same_idempotency_key_is_the_same_command(stack: Stack) -> None:
     assert (stack.workspace("demo") / "once").read_text() == "once\n"
 
 
-def test_the_sixth_command_of_a_key_waits_for_a_place(stack: Stack) -> None:
-    client = stack.key("admin", max_concurrent=5)
+def test_the_sixth_command_of_a_key_waits_for_a_place(target: Target) -> None:
+    client = target.key("admin", max_concurrent=5)
     first = [client.shell("demo", "sleep 60")["id"] for _ in range(5)]
     for command in first:
-        until(stack, command, "running")
+        until(target, command, "running")
     sixth = client.shell("demo", "echo sixth")["id"]
-    assert stack.admin.finished("demo", "true")["status"] == "succeeded"  # another key's
-    assert until(stack, sixth, "queued", "running", "succeeded")["status"] == "queued"
+    assert target.admin.finished("demo", "true")["status"] == "succeeded"  # another key's
+    assert until(target, sixth, "queued", "running", "succeeded")["status"] == "queued"
     client.post(f"/projects/demo/commands/{first[0]}/cancel")
-    until(stack, sixth, "succeeded")
+    until(target, sixth, "succeeded")
     for command in first[1:]:
         client.post(f"/projects/demo/commands/{command}/cancel")
-        until(stack, command, "cancelled")
+        until(target, command, "cancelled")
 
 
-def test_a_cancel_ends_the_whole_tree_also_one_that_ignores_term(stack: Stack) -> None:
+def test_a_cancel_ends_the_whole_tree_also_one_that_ignores_term(target: Target) -> None:
     stubborn = "trap '' TERM; (trap '' TERM; while :; do sleep 1; done) & echo up; wait; wait"
-    command = stack.admin.shell("demo", stubborn)["id"]
-    wait_for(lambda: stack.admin.get(f"/projects/demo/commands/{command}/output").body == b"up\n")
-    stack.admin.post(f"/projects/demo/commands/{command}/cancel")
-    record = until(stack, command, "cancelled")
+    command = target.admin.shell("demo", stubborn)["id"]
+    wait_for(lambda: target.admin.get(f"/projects/demo/commands/{command}/output").body == b"up\n")
+    target.admin.post(f"/projects/demo/commands/{command}/cancel")
+    record = until(target, command, "cancelled")
     assert record["signal"] == "KILL"
     assert processes_of(command) == []
-    again = stack.admin.post(f"/projects/demo/commands/{command}/cancel")
+    again = target.admin.post(f"/projects/demo/commands/{command}/cancel")
     assert (again.status, again.data["status"]) == (200, "cancelled")
 
 
-def test_a_command_that_runs_too_long_is_timed_out(stack: Stack) -> None:
-    record = stack.admin.finished("demo", "echo before; sleep 60", timeout_s=0.5)
+def test_a_command_that_runs_too_long_is_timed_out(target: Target) -> None:
+    record = target.admin.finished("demo", "echo before; sleep 60", timeout_s=0.5)
     assert (record["status"], record["reason"]) == ("timed_out", "timeout")
     assert record["output"]["stdout_bytes"] == 7
 
@@ -76,11 +77,11 @@ def test_a_command_that_waits_too_long_never_runs(stack: Stack) -> None:
     until(stack, blocking, "cancelled")
 
 
-def test_env_and_stdin_reach_the_command_and_no_record(stack: Stack) -> None:
-    record = stack.admin.finished(
+def test_env_and_stdin_reach_the_command_and_no_record(target: Target) -> None:
+    record = target.admin.finished(
         "demo", 'printf %s "$TOKEN"; cat', env={"TOKEN": "s3cret"}, stdin="from stdin"
     )
-    output = stack.admin.get(f"/projects/demo/commands/{record['id']}/output").body
+    output = target.admin.get(f"/projects/demo/commands/{record['id']}/output").body
     assert output == b"s3cretfrom stdin"
     assert "s3cret" not in str(record)
     assert "from stdin" not in str(record)
@@ -94,8 +95,8 @@ def test_git_gets_arguments_and_no_shell(stack: Stack) -> None:
     assert not (stack.workspace("demo") / "it-ran").exists()
 
 
-def test_claude_that_is_not_installed_is_said_so(stack: Stack) -> None:
-    answer = stack.admin.post("/projects/demo/claude", {"prompt": "hi"}, prefer="wait=50")
+def test_claude_that_is_not_installed_is_said_so(target: Target) -> None:
+    answer = target.admin.post("/projects/demo/claude", {"prompt": "hi"}, prefer="wait=50")
     assert (answer.data["status"], answer.data["reason"]) == ("failed", "program_not_found")
 
 
@@ -135,17 +136,17 @@ def test_high_priority_goes_before_what_waits_longer(stack: Stack) -> None:
     assert (stack.workspace("demo") / "order").read_text().split() == ["high", "normal", "low"]
 
 
-def test_a_wait_that_is_too_short_answers_202(stack: Stack) -> None:
+def test_a_wait_that_is_too_short_answers_202(target: Target) -> None:
     began = time.monotonic()
-    answer = stack.admin.post("/projects/demo/shell", {"command": "sleep 30"}, prefer="wait=1")
+    answer = target.admin.post("/projects/demo/shell", {"command": "sleep 30"}, prefer="wait=1")
     assert answer.status == 202
     assert time.monotonic() - began < 25
-    stack.admin.post(f"/projects/demo/commands/{answer.data['id']}/cancel")
-    until(stack, answer.data["id"], "cancelled")
+    target.admin.post(f"/projects/demo/commands/{answer.data['id']}/cancel")
+    until(target, answer.data["id"], "cancelled")
 
 
-def test_a_wait_that_is_long_enough_answers_200(stack: Stack) -> None:
-    answer = stack.admin.post("/projects/demo/shell", {"command": "exit 9"}, prefer="wait=50")
+def test_a_wait_that_is_long_enough_answers_200(target: Target) -> None:
+    answer = target.admin.post("/projects/demo/shell", {"command": "exit 9"}, prefer="wait=50")
     assert (answer.status, answer.data["status"], answer.data["exit_code"]) == (200, "failed", 9)
     assert answer.headers["Preference-Applied"] == "wait=50"
     assert answer.headers["Location"] == answer.data["links"]["self"]
@@ -167,29 +168,29 @@ def test_a_queued_command_is_cancelled_at_once_and_never_runs(stack: Stack) -> N
     assert not (stack.workspace("demo") / "cancelled-but-ran").exists()
 
 
-def test_what_a_command_leaves_behind_does_not_outlive_it(stack: Stack) -> None:
+def test_what_a_command_leaves_behind_does_not_outlive_it(target: Target) -> None:
     """Also what called setsid, ignores TERM and holds stdout open."""
     stray = "trap '' TERM HUP; while :; do sleep 1; done"
-    record = stack.admin.finished("demo", f'setsid sh -c "{stray}" & sleep 0.1; exit 4')
+    record = target.admin.finished("demo", f'setsid sh -c "{stray}" & sleep 0.1; exit 4')
     assert (record["status"], record["exit_code"]) == ("failed", 4)
     assert processes_of(record["id"]) == []
 
 
-def test_a_signal_is_told_as_a_shell_tells_it(stack: Stack) -> None:
-    record = stack.admin.finished("demo", "kill -9 $$")
+def test_a_signal_is_told_as_a_shell_tells_it(target: Target) -> None:
+    record = target.admin.finished("demo", "kill -9 $$")
     assert (record["status"], record["exit_code"]) == ("failed", 137)
     assert record["signal"] is None  # rdev sent none
 
 
-def test_the_environment_is_built_from_nothing(stack: Stack) -> None:
-    record = stack.admin.finished("demo", "env")
-    names = {line.split(b"=")[0] for line in stack.admin.output("demo", record["id"]).splitlines()}
+def test_the_environment_is_built_from_nothing(target: Target) -> None:
+    record = target.admin.finished("demo", "env")
+    names = {line.split(b"=")[0] for line in target.admin.output("demo", record["id"]).splitlines()}
     assert names <= {b"PATH", b"HOME", b"LANG", b"RDEV_COMMAND_ID", b"PWD", b"SHLVL", b"_"}
 
 
-def test_a_project_can_be_deleted_right_after_its_last_command(stack: Stack) -> None:
+def test_a_project_can_be_deleted_right_after_its_last_command(target: Target) -> None:
     for number in range(20):
         name = f"short-{number}"
-        assert stack.admin.post("/projects", {"id": name}).status == 201
-        assert stack.admin.finished(name, "true")["status"] == "succeeded"
-        assert stack.admin.delete(f"/projects/{name}").status == 200
+        assert target.admin.post("/projects", {"id": name}).status == 201
+        assert target.admin.finished(name, "true")["status"] == "succeeded"
+        assert target.admin.delete(f"/projects/{name}").status == 200

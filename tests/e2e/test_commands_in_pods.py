@@ -18,6 +18,9 @@ from live_stack import Stack, running_stack, wait_for
 from small_cluster import NAMESPACE
 
 
+pytestmark = pytest.mark.own_stack
+
+
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StandIn, Path]]:
     if os.geteuid() != 0 or not shutil.which("busybox"):

@@ -22,6 +22,8 @@ import pytest
 from live_stack import running_stack
 from rdev.config import SOURCE_ROOT
 
+pytestmark = pytest.mark.own_stack
+
 DEADLINE_S = 60
 DOCUMENTS = (
     "quickstart.md",

@@ -11,6 +11,8 @@ import pytest
 from http_client import Http
 from live_stack import Stack, running_stack
 
+pytestmark = pytest.mark.own_stack
+
 ORIGIN = "https://console.example.com"
 PATIENCE_S = 30
 

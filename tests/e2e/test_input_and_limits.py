@@ -15,6 +15,7 @@ from live_stack import Stack, wait_for
 from rdev.adapters.workspaces import cgroups
 from rdev.adapters.workspaces.cgroup import BYTES_A_MB
 from rdev.domain.input import MOST_BYTES, MOST_WAITING_BYTES
+from target import Target
 
 BYTES = {"Content-Type": "application/octet-stream"}
 GREEDY = "exec python3 -c 'x = bytearray(400_000_000); print(len(x))'"
@@ -218,10 +219,10 @@ def test_malformed_input_is_refused(
     assert api.request("POST", path, body, headers).status == status
 
 
-def test_input_needs_the_scope_and_the_project(stack: Stack, api: Http, project: str) -> None:
+def test_input_needs_the_scope_and_the_project(target: Target, api: Http, project: str) -> None:
     command, _ = opened(api, project, "cat")
-    assert Stdin(stack.key("projects:read"), project, command).post(b"x").status == 403
-    other = stack.key("projects:execute", projects=["another"])
+    assert Stdin(target.key("projects:read"), project, command).post(b"x").status == 403
+    other = target.key("projects:execute", projects=["another"])
     assert Stdin(other, project, command).post(b"x").status == 404
     assert Stdin(api, project, {"id": "cmd-none"}).post(b"x").status == 404
 

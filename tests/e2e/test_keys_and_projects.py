@@ -7,6 +7,7 @@ import pytest
 
 from http_client import Answer, Http
 from live_stack import Stack, processes_of, wait_for
+from target import Target
 
 
 def make(by: Http, **fields: Any) -> Answer:
@@ -38,34 +39,34 @@ def test_a_secret_is_shown_once_and_a_record_never_has_it(stack: Stack) -> None:
         ),
     ],
 )
-def test_a_key_cannot_make_one_that_may_more(stack: Stack, held: Any, wanted: Any) -> None:
-    by = stack.key(*held.pop("scopes"), **held)
-    before = len(stack.admin.get("/keys?limit=1000").data)
+def test_a_key_cannot_make_one_that_may_more(target: Target, held: Any, wanted: Any) -> None:
+    by = target.key(*held.pop("scopes"), **held)
+    before = len(target.admin.get("/keys?limit=1000").data)
     refused = make(by, **wanted)
     assert (refused.status, refused.error["code"]) == (403, "FORBIDDEN")
-    assert len(stack.admin.get("/keys?limit=1000").data) == before
+    assert len(target.admin.get("/keys?limit=1000").data) == before
 
 
-def test_a_key_makes_one_that_may_less_or_as_much(stack: Stack) -> None:
-    by = stack.key("keys:admin", "projects:read", projects=["demo", "other"])
+def test_a_key_makes_one_that_may_less_or_as_much(target: Target) -> None:
+    by = target.key("keys:admin", "projects:read", projects=["demo", "other"])
     assert make(by, projects=["demo"]).status == 201
     assert make(by, scopes=["keys:admin"], projects=["demo", "other"]).status == 201
 
 
-def test_revoking_twice_is_no_error_and_the_record_stays(stack: Stack) -> None:
-    client = stack.key()
-    first, second = (stack.admin.delete(f"/keys/{client.key_id}") for _ in range(2))
+def test_revoking_twice_is_no_error_and_the_record_stays(target: Target) -> None:
+    client = target.key()
+    first, second = (target.admin.delete(f"/keys/{client.key_id}") for _ in range(2))
     assert (first.status, second.status) == (200, 200)
     assert first.data["revoked_at"] == second.data["revoked_at"] is not None
 
 
-def test_pages_of_keys_are_the_whole_list(stack: Stack) -> None:
+def test_pages_of_keys_are_the_whole_list(target: Target) -> None:
     for _ in range(3):
-        stack.key("projects:read")
-    whole = [key["id"] for key in stack.admin.get("/keys?limit=1000").data]
+        target.key("projects:read")
+    whole = [key["id"] for key in target.admin.get("/keys?limit=1000").data]
     paged, cursor = [], ""
     while cursor is not None:
-        page = stack.admin.get(f"/keys?limit=2{cursor and f'&cursor={cursor}'}")
+        page = target.admin.get(f"/keys?limit=2{cursor and f'&cursor={cursor}'}")
         paged += [key["id"] for key in page.data]
         cursor = page.json["meta"]["next_cursor"]
     assert paged == whole

@@ -20,6 +20,8 @@ import pytest
 from http_client import Http
 from live_stack import Stack, running_stack
 
+pytestmark = pytest.mark.own_stack
+
 SEED = "4"
 TESTS = Path(__file__).parents[1]
 ENOUGH_S = 400

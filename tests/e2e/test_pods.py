@@ -10,6 +10,8 @@ from live_stack import Stack, running_stack, wait_for
 from small_cluster import PODS, SmallCluster, foreign_pod
 from small_cluster_server import small_cluster
 
+pytestmark = pytest.mark.own_stack
+
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SmallCluster, Path]]:

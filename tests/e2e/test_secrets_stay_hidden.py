@@ -3,19 +3,19 @@
 from uuid import uuid4
 
 from http_client import SECRETS, Http
-from live_stack import Stack
+from target import Target
 
 
-def test_a_secret_of_every_kind_goes_through(stack: Stack, api: Http, project: str) -> None:
-    key = stack.key("projects:read", "projects:execute")
+def test_a_secret_of_every_kind_goes_through(target: Target, api: Http, project: str) -> None:
+    key = target.key("projects:read", "projects:execute")
     hidden = f"secret-{uuid4().hex}"
     record = api.finished(project, "cat >/dev/null", env={"TOKEN": hidden}, stdin=f"{hidden}\n")
     assert record["status"] == "succeeded"
     ticket = key.post(f"/projects/{project}/events/ticket").data["ticket"]
     assert {str(key.secret).encode(), hidden.encode(), ticket.encode()} <= SECRETS
     # Where a careless log line would take them from: refused, malformed and in the query.
-    assert Http(stack.port, f"{key.secret}x").get("/projects").status == 401
-    assert Http(stack.port).get(f"/projects?key={key.secret}").status == 401
+    assert target.client(f"{key.secret}x").get("/projects").status == 401
+    assert target.client().get(f"/projects?key={key.secret}").status == 401
     wrong = api.post(f"/projects/{project}/shell", {"command": 7, "env": {"TOKEN": hidden}})
     assert wrong.status == 400
     assert hidden.encode() not in wrong.body

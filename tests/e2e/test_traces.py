@@ -3,10 +3,14 @@
 import json
 import secrets
 
+import pytest
+
 from http_client import Http
 from live_stack import Stack, wait_for
 from loopback_receiver import receiving
 from otlp_collector import Span
+
+pytestmark = pytest.mark.own_stack
 
 CALLER = "00f067aa0ba902b7"
 STORE = "a call of Postgres or Redis"

@@ -12,6 +12,7 @@ import pytest
 from http_client import Http
 from live_stack import Stack, running_stack, wait_for
 from loopback_receiver import Got, Receiver, receiving
+from target import Target
 
 
 @pytest.fixture
@@ -36,6 +37,7 @@ def types_of(got: list[Got], command: str) -> list[str]:
     return [each["type"] for each in bodies if each["data"].get("id") == command]
 
 
+@pytest.mark.own_stack
 def test_a_commands_way_is_told_signed_and_without_its_env(
     api: Http, project: str, made: dict[str, Any], receiver: Receiver
 ) -> None:
@@ -94,6 +96,7 @@ def test_a_secret_is_shown_once_and_headers_never(
         api.delete(path)
 
 
+@pytest.mark.own_stack
 def test_what_came_while_it_was_paused_or_disabled_is_not_lost(
     api: Http, project: str, made: dict[str, Any], receiver: Receiver
 ) -> None:
@@ -115,6 +118,7 @@ def test_what_came_while_it_was_paused_or_disabled_is_not_lost(
     wait_for(lambda: len(types_of(receiver.got, second["id"])) == 3)
 
 
+@pytest.mark.own_stack
 def test_a_delivery_is_shown_with_its_attempts_and_sent_again(
     api: Http, made: dict[str, Any], receiver: Receiver
 ) -> None:
@@ -163,23 +167,24 @@ def test_an_endpoint_that_cannot_work_is_refused(api: Http, asked: Any, field: s
     assert [each["field"] for each in answer.error["details"]] == [field]
 
 
-def test_webhooks_need_their_scope(stack: Stack) -> None:
-    by = stack.key("projects:read")
+def test_webhooks_need_their_scope(target: Target) -> None:
+    by = target.key("projects:read")
     for path in ("/webhooks", "/webhooks/deliveries", "/webhooks/wh-1/deliveries"):
         assert by.get(path).status == 403
     assert by.post("/webhooks", {"url": "https://example.com/"}).status == 403
-    allowed = stack.key("webhooks:admin")
+    allowed = target.key("webhooks:admin")
     for path in ("/webhooks/wh-1", "/webhooks/deliveries/del-1", "/webhooks/wh-1/deliveries"):
         assert allowed.get(path).status == 404
 
 
-def test_nobody_outside_can_wake_the_senders(stack: Stack) -> None:
+def test_nobody_outside_can_wake_the_senders(target: Target) -> None:
     for headers in ({}, {"ce_type": "dev.rdev.delivery.due.v1", "ce_specversion": "1.0"}):
         for path in ("/", "//", "/webhooks/", "/webhooks//"):
-            answer = Http(stack.port).post(path, **headers)
+            answer = target.client().post(path, **headers)
             assert answer.status in (401, 404, 405), (path, answer.body)
 
 
+@pytest.mark.own_stack
 def test_delivery_begins_when_something_happens_not_at_the_next_sweep() -> None:
     """With sweeps ten minutes apart, from the process of the API and from the runner's."""
     with receiving() as receiver, running_stack(sweep_s=600) as stack:

@@ -95,10 +95,16 @@ def running() -> Iterator[ExitStack]:
         yield stack
 
 
+def last_line(stage: str) -> list[str]:
+    """What the stage's CMD starts."""
+    (text,) = re.findall(rf"(?ms)^FROM [^\n]* AS {stage}\n(.*?)(?=^FROM |\Z)", DOCKERFILE)
+    (last,) = re.findall(r"(?m)^CMD (\[.*\])$", text)
+    return json.loads(last)  # type: ignore[no-any-return] # checked by who runs it
+
+
 def start(app: Path, target: str, environment: dict[str, str], running: ExitStack) -> int:
     """By the image's CMD. Gives the port."""
-    (last,) = re.findall(r"(?m)^CMD (\[.*\])\n*\Z", DOCKERFILE)
-    command, port = json.loads(last), free_port()
+    command, port = last_line("function"), free_port()
     process = subprocess.Popen(
         [str(app / ".venv/bin" / command[0]), *command[1:]],
         cwd=app,
@@ -149,3 +155,13 @@ def test_a_linter_has_nothing_to_say_about_the_dockerfile() -> None:
         [linter, SOURCE_ROOT / "Dockerfile"], capture_output=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout.decode()) == (0, "")
+
+
+def test_the_image_is_the_functions_unless_another_stage_is_asked_for() -> None:
+    assert re.search(r"(?m)^ARG STAGE=function$", DOCKERFILE)
+    assert DOCKERFILE.rstrip().endswith("FROM ${STAGE}")
+
+
+def test_openfaas_watchdog_starts_what_the_image_starts() -> None:
+    assert last_line("openfaas") == ["fwatchdog"]
+    assert f'fprocess="{" ".join(last_line("function"))}"' in DOCKERFILE

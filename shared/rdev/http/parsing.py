@@ -16,7 +16,12 @@ class Strict(BaseModel):
     """No unknown fields, no guessing of types."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, hide_input_in_errors=True
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        defer_build=True,  # a function needs few of them, and its first request one
     )
 
 

@@ -1,20 +1,26 @@
-"""`rdev keys bootstrap`: an admin key for who has the database, without asking the API."""
+"""`rdev keys bootstrap`: an admin key for who has the database, without asking the API.
+
+In an image, which has no `rdev` command: `python -m rdev.platform.bootstrap [--recover]`."""
 
 import os
+import sys
 from pathlib import Path
 
 from rdev.errors import RdevError
-from rdev.platform.layout import find
-from rdev.platform.parts import Stores
 from rdev.platform.problems import CannotStart
-from rdev.platform.up import configure
+
+_GIVEN = ("RDEV_DATABASE_URL", "RDEV_DATABASE_URL_FILE")
 
 
 def bootstrap(home: Path, *, recover: bool) -> str:
     """The secret of the first admin key; with `recover` of another one, whatever keys there are.
     In the database that RDEV_DATABASE_URL names, else in the one of a running `rdev up`. Raises
     CannotStart, which says what to do."""
-    if "RDEV_DATABASE_URL" not in os.environ:
+    if not any(name in os.environ for name in _GIVEN):
+        from rdev.platform.layout import find
+        from rdev.platform.parts import Stores
+        from rdev.platform.up import configure
+
         layout = find(home)
         configure(layout, Stores.of(layout))
     from rdev import wiring
@@ -29,3 +35,10 @@ def bootstrap(home: Path, *, recover: bool) -> str:
             "If the admin's is lost: rdev keys bootstrap --recover"
         )
     return secret
+
+
+if __name__ == "__main__":
+    try:
+        print(bootstrap(Path(".rdev"), recover="--recover" in sys.argv[1:]))  # noqa: T201
+    except CannotStart as exc:
+        sys.exit(f"rdev: {exc}")

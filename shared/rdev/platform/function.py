@@ -1,7 +1,8 @@
 """One function alone on a port, as the image serves it: `python -m rdev.platform.function`.
 
-FUNCTION_TARGET names the function, PORT the port (8080), as functions-framework has it. The
-function is loaded in the worker, so that the master holds neither sockets nor threads of stores.
+FUNCTION_TARGET names the function, HOST (all) and PORT (8080) where it listens, as
+functions-framework has it. The function is loaded in the worker, so that the master holds neither
+sockets nor threads of stores.
 """
 
 import os
@@ -15,8 +16,8 @@ from rdev.platform.served import Served, end_streams_with, end_telemetry
 
 TARGETS = (*FUNCTIONS, "runner")
 GRACE_S = 25
-_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - gunicorn makes a file of its own there
 """From SIGTERM on; Kubernetes kills after 30 where nobody says otherwise."""
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - gunicorn makes a file of its own there
 
 
 @dataclass(frozen=True)
@@ -87,4 +88,5 @@ def serve(target: str, bind: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(os.environ.get("FUNCTION_TARGET", ""), f"0.0.0.0:{os.environ.get('PORT', '8080')}")
+    listen = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104
+    serve(os.environ.get("FUNCTION_TARGET", ""), listen)

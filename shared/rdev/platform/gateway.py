@@ -14,7 +14,10 @@ WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 def load_function(noun: str, root: Path = SOURCE_ROOT) -> WSGI:
     """The function as functions-framework serves it."""
+    # Before anything else imports redis-py, and while there is one thread: see there.
     import functions_framework
+
+    import rdev.adapters.redis  # noqa: F401
 
     source = str(root / "functions" / noun / "main.py")
     app: WSGI = functions_framework.create_app(noun, source)  # type: ignore[no-untyped-call]

@@ -7,7 +7,8 @@ import signal
 import threading
 
 import httpx
-from cloudevents.http import CloudEvent, to_binary
+from cloudevents.conversion import to_binary
+from cloudevents.http import CloudEvent
 
 from rdev import wiring
 from rdev.domain.wakeups import SWEEP

@@ -8,15 +8,11 @@ to anything else of theirs.
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from rdev.domain.wakeups import COMMAND_QUEUED, DELIVERY_DUE, SWEEP
+from rdev.domain.wakeups import SWEEP, WAKES
 
 WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
-WOKEN_BY = {
-    COMMAND_QUEUED: ("runner",),
-    DELIVERY_DUE: ("webhooks",),
-    SWEEP: ("webhooks", "runner"),
-}
+WOKEN_BY = {SWEEP: ("webhooks", "runner")} | {kind: (name,) for kind, name in WAKES.items()}
 
 
 class Wakeups:

@@ -81,7 +81,9 @@ def archive() -> "ObjectArchive":
     from rdev.adapters.archive.objects import ObjectArchive
 
     s = settings()
-    return ObjectArchive(s.archive_url.get_secret_value(), timeout_s=s.archive_timeout_s)
+    return ObjectArchive(
+        s.archive_url.get_secret_value(), timeout_s=s.archive_timeout_s, options=s.archive_options
+    )
 
 
 @once

@@ -3,8 +3,10 @@
 import urllib.error
 import urllib.request
 
-from cloudevents.http import CloudEvent, to_binary
+from cloudevents.conversion import to_binary
+from cloudevents.http import CloudEvent
 
+from rdev.domain.wakeups import WAKES
 from rdev.errors import Unavailable
 from rdev.ports import metrics
 
@@ -12,7 +14,8 @@ _TIMEOUT_S = 2.0
 
 
 class Broker:
-    """`url` is what Knative's SinkBinding puts into K_SINK, or a function's own address."""
+    """`url` is what Knative's SinkBinding puts into K_SINK. Where there is no Broker to tell events
+    apart, `{function}` in it stands for the function that an event is for."""
 
     def __init__(self, url: str) -> None:
         if not url.startswith(("http://", "https://")):
@@ -23,7 +26,10 @@ class Broker:
         """Post one event, once. Raises Unavailable where it was not taken within 2 s."""
         headers, body = to_binary(CloudEvent({"type": kind, "source": "/rdev"}, {}))
         request = urllib.request.Request(  # noqa: S310 - checked above
-            self._url, data=body, headers=dict(headers), method="POST"
+            self._url.replace("{function}", WAKES[kind]),
+            data=body,
+            headers=dict(headers),
+            method="POST",
         )
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S):  # noqa: S310 - as above
