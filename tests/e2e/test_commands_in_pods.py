@@ -17,7 +17,6 @@ from kubernetes_stand_in.stand_in import StandIn, kubernetes_stand_in
 from live_stack import Stack, running_stack, wait_for
 from small_cluster import NAMESPACE
 
-
 pytestmark = pytest.mark.own_stack
 
 

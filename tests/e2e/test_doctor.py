@@ -19,7 +19,7 @@ from buffering_proxy import buffering
 from free_port import free_port
 from live_stack import Stack, running_stack, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.own_stack]
 ANCIENT = "Tue, 24 Nov 2020 00:00:00 GMT"
 Findings = dict[tuple[str, str], dict[str, str]]
 
