@@ -6,6 +6,7 @@ import pytest
 
 from rdev.http.prefer import wait_s
 from rdev.http.routes import FUNCTIONS, ROUTES
+from rdev.platform.gateway import Gateway
 
 
 def function_of(path: str) -> str:
@@ -58,3 +59,11 @@ def test_the_table_names_every_function() -> None:
 )
 def test_prefer_wait_is_read_leniently_and_bounded(header: str, seconds: float) -> None:
     assert wait_s(header) == seconds
+
+
+@pytest.mark.parametrize("path", ["*", "", "x", "/", "/a\nb", "/projects/p/events"])
+def test_whatever_path_leads_somewhere(path: str) -> None:
+    """`*` is the path of `OPTIONS *`."""
+    apps = {noun: lambda *_, noun=noun: [noun.encode()] for noun in FUNCTIONS}
+    (noun,) = Gateway(apps)({"PATH_INFO": path}, None)
+    assert noun.decode() == ("events" if path.endswith("events") else "system")
