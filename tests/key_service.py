@@ -1,17 +1,17 @@
 """The services of keys over real stores, for tests that need a caller."""
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
 
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 
 from rdev.adapters.postgres.database import Database
 from rdev.adapters.redis.key_gate import KeyGate
 from rdev.domain.callers import Caller
 from rdev.domain.key_secrets import Peppers
 from rdev.domain.keys import Limits
-from rdev.services.authentication import Authentication, Caches
+from rdev.services.authentication import Authentication, Cached, Caches
 from rdev.services.key_usage import KeyUsage
 from rdev.services.keys import Keys
 from rdev.services.slowdown import Slowdown
@@ -69,6 +69,7 @@ def authentication(
     pepper: str = PEPPER,
     now: Callable[[], datetime] = utc_now,
     slept: list[float] | None = None,
+    known: MutableMapping[bytes, Cached] | None = None,
     **more: Any,
 ) -> Authentication:
     """`slept` collects for how long failures would have waited."""
@@ -77,7 +78,7 @@ def authentication(
         gate_at(redis_url),
         KeyUsage(database.transaction, lambda _delay_s, write: write()),
         Slowdown(TTLCache(1000, ttl=60), [].append if slept is None else slept.append, free=10),
-        Caches(TTLCache(1000, ttl=60), TTLCache(1000, ttl=60)),
+        Caches(TTLCache(1000, ttl=60) if known is None else known, LRUCache(1000)),
         peppers=Peppers.parse(pepper),
         defaults=Limits(),
         now=now,

@@ -40,6 +40,52 @@ def test_the_setting_alone_lets_nobody_delete(database_url: str, table: str) -> 
         connection.rollback()
 
 
+@pytest.mark.parametrize("table", TABLES)
+def test_no_table_or_function_of_their_own_lets_anybody_delete(
+    database_url: str, table: str
+) -> None:
+    """Names that a trigger uses are looked up in its caller's schemas, unless it says where."""
+    name = f"deleter_{uuid4().hex}"
+    with psycopg.connect(database_url) as connection:
+        connection.execute(f"create role {name}")
+        connection.execute(f"grant all on {table} to {name}")
+        connection.execute(f"create schema {name} authorization {name}")
+        connection.execute(f"set role {name}")
+        connection.execute(f"set search_path = {name}, public, pg_catalog")
+        connection.execute("set rdev.audit_may_delete = 'x'")
+        connection.execute(
+            f"create function {name}.current_setting(text, boolean) returns text language sql "
+            f"as $$select '{table}'$$"
+        )
+        connection.execute(
+            "create temp table pg_proc as select 'audit_cut'::name as proname, true as prosecdef, "
+            "'public'::pg_catalog.regnamespace as pronamespace, "
+            "current_user::pg_catalog.regrole as proowner"
+        )
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
+            connection.execute(f"delete from public.{table}")
+
+
+def test_no_clock_of_their_own_dates_a_row(database: Database, database_url: str) -> None:
+    name = f"dater_{uuid4().hex}"
+    with psycopg.connect(database_url) as connection:
+        connection.execute(f"create role {name} in role rdev_audit_writer")
+        connection.execute(f"create schema {name} authorization {name}")
+        connection.execute(f"set role {name}")
+        connection.execute(
+            f"create function {name}.clock_timestamp() returns timestamptz language sql "
+            "as $$select timestamptz '2020-01-01Z'$$"
+        )
+        connection.execute(f"set search_path = {name}, public, pg_catalog")
+        connection.execute(INSERT, ("2020-01-01Z", AN_ENTRY))
+        connection.execute("reset role")
+        connection.execute(f"drop schema {name} cascade")
+        connection.execute(f"drop role {name}")
+    with database.transaction() as tx:
+        (row,) = tx.audit.list(before=None, limit=10)
+    assert datetime.now(UTC) - row.at < timedelta(hours=1)
+
+
 def test_nobody_chooses_when_a_row_was_written(database: Database, database_url: str) -> None:
     before = datetime.now(UTC) - timedelta(seconds=5)
     with psycopg.connect(database_url) as connection:

@@ -1,5 +1,9 @@
 """Who is let in, over the real stores: secrets, addresses, revocation, rotation, lost stores."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_address
 
@@ -12,9 +16,10 @@ from rdev.domain.addresses import parse_networks
 from rdev.domain.callers import Caller
 from rdev.domain.key_secrets import new_secret
 from rdev.domain.keys import Key
-from rdev.errors import Conflict, Forbidden, NotFound, Unauthorized, Unavailable
+from rdev.errors import Conflict, Forbidden, NotFound, TooManyRequests, Unauthorized, Unavailable
 from rdev.services.authentication import Authentication
 from rdev.services.keys import Grant, Keys
+from rdev.services.slowdown import Slowdown
 
 HOME = ip_address("192.0.2.7")
 READER = Grant("n", ("projects:read",))
@@ -300,3 +305,67 @@ def test_failures_of_one_address_wait_longer_and_longer_and_good_keys_never(
     with pytest.raises(Unauthorized):
         door.admit(new_secret(), ip_address("192.0.2.8"))
     assert len(slept) == 15
+
+
+class OneAtATime(dict):
+    """As cachetools' are: it breaks where two threads are in it at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = 0
+
+    def _enter(self, do):
+        self.inside += 1
+        time.sleep(0.0005)
+        alone, self.inside = self.inside == 1, self.inside - 1
+        if not alone:
+            raise RuntimeError("two threads in one cache")
+        return do()
+
+    def get(self, *args):
+        return self._enter(lambda: super(OneAtATime, self).get(*args))
+
+    def pop(self, *args):
+        return self._enter(lambda: super(OneAtATime, self).pop(*args))
+
+    def __setitem__(self, *args):
+        return self._enter(lambda: super(OneAtATime, self).__setitem__(*args))
+
+
+def test_threads_share_what_is_known_of_keys(
+    keys: Keys, admin: Caller, database: Database, redis_url: str
+) -> None:
+    door = authentication(database, redis_url, known=OneAtATime())
+    secrets = [keys.create(admin, replace(READER, rate_limit=100_000))[1] for _ in range(8)]
+
+    def come_in(secret: str) -> None:
+        for _ in range(20):
+            assert door.admit(secret, HOME).window.allowed
+            with pytest.raises(Unauthorized):
+                door.admit(new_secret(), ip_address("203.0.113.9"))
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(come_in, secret) for secret in secrets]:
+            done.result(60)
+
+
+def test_failures_that_wait_leave_threads_for_good_keys() -> None:
+    """Each would hold a thread of the server's, of which there are few."""
+    sleeping, wake = threading.Semaphore(0), threading.Event()
+
+    def sleep(_s: float) -> None:
+        sleeping.release()
+        assert wake.wait(60)
+
+    slowdown = Slowdown({}, sleep, free=0)
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(slowdown.failed, HOME) for _ in range(4)]
+        try:
+            for _ in waiting:
+                assert sleeping.acquire(timeout=60)
+            with pytest.raises(TooManyRequests):
+                slowdown.failed(HOME)
+        finally:
+            wake.set()
+        for each in waiting:
+            each.result(60)

@@ -91,3 +91,19 @@ def test_claudes_options_cannot_be_smuggled_in(field: str) -> None:
 def test_env_and_stdin_stay_out_of_the_record() -> None:
     wish = ShellCommand(command="x", env={"TOKEN": "secret"}, stdin="secret").wish(Kind.SHELL)
     assert "secret" not in str(wish.spec)
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+14:00"])
+def test_a_time_that_lies_in_no_year_is_refused(moment: str) -> None:
+    body = {"name": "n", "scopes": ["admin"], "expires_at": moment}
+    assert fields(CreateKey, body) == ["expires_at"]
+
+
+@pytest.mark.parametrize("character", ["\x1b", "\x7f", "\x9b", "\u2028", "\u202e", "\u2066"])
+def test_no_name_steers_a_terminal_or_turns_a_line_around(character: str) -> None:
+    assert fields(CreateKey, {"name": f"a{character}b", "scopes": ["admin"]}) == ["name"]
+
+
+def test_addresses_of_one_machines_own_are_refused() -> None:
+    body = {"name": "n", "scopes": ["admin"], "allowed_ips": ["fe80::1%eth0"]}
+    assert fields(CreateKey, body) == ["allowed_ips.0"]

@@ -8,6 +8,7 @@ from rdev.config import SOURCE_ROOT
 from rdev.http.operations import OPERATIONS
 from rdev.http.prefer import wait_s
 from rdev.http.routes import FUNCTIONS, ROUTES
+from rdev.platform.gateway import Gateway
 from route_places import PLACES, in_the_table
 
 
@@ -105,3 +106,11 @@ def test_each_operation_of_the_api_is_led_to_the_function_that_has_it() -> None:
     for operation in OPERATIONS:
         path = re.sub(r"\{\w+\}", "x", operation.path)
         assert function_of(path) == operation.handler.partition(".")[0], path
+
+
+@pytest.mark.parametrize("path", ["*", "", "x", "/", "/a\nb", "/projects/p/events"])
+def test_whatever_path_leads_somewhere(path: str) -> None:
+    """`*` is the path of `OPTIONS *`."""
+    apps = {noun: lambda *_, noun=noun: [noun.encode()] for noun in FUNCTIONS}
+    (noun,) = Gateway(apps)({"PATH_INFO": path}, None)
+    assert noun.decode() == ("events" if path.endswith("events") else "system")

@@ -7,7 +7,9 @@ from typing import Any
 
 
 def as_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    # What others wrote steers no terminal; to a program it is the same.
+    print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:

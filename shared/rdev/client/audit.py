@@ -138,11 +138,15 @@ class Audit:
 
     def verify(self, head: ChainHead | None = None) -> Verdict:
         """Check every row against the chain, and that the chain still holds `head`, which an
-        earlier check told and which was kept elsewhere."""
-        params = {"position": head.position, "hash": head.hash} if head else {}
+        earlier check told and which was kept elsewhere. As many requests as it takes."""
+        params: dict[str, Any] = {"position": head.position, "hash": head.hash} if head else {}
         path = f"{_PATH}/verify"
-        envelope = self._transport.call("GET", path, params=params, repeatable=True)
-        return Verdict.parse(envelope["data"])
+        while True:
+            envelope = self._transport.call("GET", path, params=params, repeatable=True)
+            data = envelope["data"]
+            if not data.get("next_cursor"):
+                return Verdict.parse(data)
+            params["cursor"] = data["next_cursor"]
 
     def _from(self, cursor: int | None, filters: Mapping[str, Any]) -> Iterator[AuditRow]:
         params = _given({**filters, "cursor": cursor})

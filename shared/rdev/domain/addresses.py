@@ -80,6 +80,8 @@ def neighbourhood(address: Address | None) -> str:
 
 def _network(text: str) -> Network:
     try:
+        if "%" in text:  # a zone of one machine's own (RFC 4007): in no other's addresses
+            raise ValueError
         network = ip_network(text.strip())
     except ValueError:
         raise ValueError(f"{text!r} is neither an address nor a CIDR such as 10.1.0.0/16") from None

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from rdev.domain.audit_progress import Progress
+
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
@@ -90,12 +92,15 @@ class AuditRow:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a check of the whole chain found."""
+    """What a check of the log found."""
 
-    ok: bool
+    ok: bool | None
+    """None: nothing wrong so far, and there is more to check."""
     problem: str | None
     first_bad_seq: int | None
     checked: int
     unsealed: int
     head_position: int
     head_hash: str
+    rest: Progress | None = None
+    """From where to go on."""

@@ -2,7 +2,6 @@
 
 import secrets
 import time
-import uuid
 
 _VERSION_7 = 0x7 << 76
 _VARIANT = 0b10 << 62
@@ -14,4 +13,4 @@ def new_id(noun: str) -> str:
     high = (milliseconds & (2**48 - 1)) << 80
     random = secrets.randbits(74)
     value = high | _VERSION_7 | (random >> 62 << 64) | _VARIANT | (random & (2**62 - 1))
-    return f"{noun}-{uuid.UUID(int=value).hex}"
+    return f"{noun}-{value:032x}"

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from rdev.domain.addresses import parse_networks
+from rdev.domain.audit_progress import Progress
 from rdev.http.fields import Line, Moment
 from rdev.http.models import Page
 from rdev.http.parsing import Strict
@@ -15,6 +16,11 @@ def _address(value: str) -> str:
     """As it is written down: an address by itself, an IPv6 neighbourhood as its CIDR."""
     (network,) = parse_networks([value])
     return str(network) if "/" in value else str(network.network_address)
+
+
+def _progress(value: str) -> str:
+    Progress.parse(value)
+    return value
 
 
 _Id = Annotated[Line, Field(min_length=1, max_length=100)]
@@ -55,7 +61,11 @@ class AuditQuery(Page):
 
 
 class VerifyQuery(Strict):
-    """A head that was kept elsewhere: both of it, or none."""
+    """A head that was kept elsewhere: both of it, or none. `cursor`: to go on with a check."""
+
+    cursor: (
+        Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_progress)] | None
+    ) = None
 
     position: Annotated[int, Field(ge=0, le=2**53)] | None = None
     hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
@@ -65,3 +75,7 @@ class VerifyQuery(Strict):
         if (self.position is None) != (self.hash is None):
             raise ValueError("position and hash belong together: give both, or none")
         return self
+
+    @property
+    def after(self) -> Progress | None:
+        return None if self.cursor is None else Progress.parse(self.cursor)

@@ -9,6 +9,7 @@ from werkzeug.datastructures import Headers
 
 from rdev.domain.ids import new_id
 from rdev.domain.records import timestamp
+from rdev.domain.redaction import redact
 from rdev.errors import MethodNotAllowed, RdevError
 
 STATUS = {
@@ -39,7 +40,8 @@ def request_id() -> str:
 def presentable_request_id(headers: Headers) -> str:
     asked = headers.get("X-Request-ID", "")
     usable = asked.isascii() and asked.isprintable() and 0 < len(asked) <= _MAX_REQUEST_ID
-    return asked if usable else new_id("req")
+    # It is written down in many places: what looks like a secret is none to be.
+    return asked if usable and redact(asked) == asked else new_id("req")
 
 
 def meta(**more: Any) -> dict[str, Any]:

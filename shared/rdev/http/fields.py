@@ -4,7 +4,7 @@ document says of it."""
 import posixpath
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, GetJsonSchemaHandler
@@ -18,6 +18,9 @@ from rdev.domain.projects import PROJECT_ID
 
 MAX_LIST = 100
 _EVENT_ID = r"^(0|[0-9]{1,18}-[0-9]{1,18})$"
+_CONTROL = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+"""What steers a terminal (both ranges of ISO 6429), ends a line, or turns text around."""
+_CONTROLS = re.compile(f"[{_CONTROL}]")
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -68,7 +71,7 @@ def _git_args(args: list[str]) -> list[str]:
 
 
 def _printable(value: str) -> str:
-    if any(ord(character) < ord(" ") or character == "\x7f" for character in value):
+    if _CONTROLS.search(value):
         raise ValueError("contains a control character")
     return value
 
@@ -79,8 +82,9 @@ def _moment(value: Any) -> Any:
         return value
     try:
         if _RFC_3339.fullmatch(value):
-            return datetime.fromisoformat(value.upper())
-    except ValueError:
+            # In UTC at once: a zone may lead out of the years that there are.
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
         pass
     raise ValueError("must be a time with its zone, such as 2026-11-23T00:00:00Z")
 
@@ -112,8 +116,8 @@ class Shown:
 
 _NO_NUL = r"^[^\x00]*$"
 Text = Annotated[str, AfterValidator(_no_nul), Shown(_NO_NUL)]
-_LABEL = r"^[^\x00-\x1f\x7f]{1,63}$"
-Line = Annotated[str, AfterValidator(_printable), Shown(r"^[^\x00-\x1f\x7f]*$")]
+_LABEL = rf"^[^{_CONTROL}]{{1,63}}$"
+Line = Annotated[str, AfterValidator(_printable), Shown(rf"^[^{_CONTROL}]*$")]
 """Text without control characters: what is shown in lists and logs."""
 _EnvName = Annotated[str, Shown(r"^[A-Za-z_][A-Za-z0-9_]*$")]
 _EnvValue = Annotated[str, Shown(_NO_NUL)]

@@ -13,8 +13,13 @@ WINDOW_S = 1
 
 def tell(response: Response, window: Window) -> None:
     free_in_s = math.ceil(window.reset_ms / 1000)
-    response.headers["X-RateLimit-Limit"] = str(window.limit)
-    response.headers["X-RateLimit-Remaining"] = str(window.remaining)
-    response.headers["X-RateLimit-Reset"] = str(math.ceil(time.time() + window.reset_ms / 1000))
-    response.headers["RateLimit-Policy"] = f'"default";q={window.limit};w={WINDOW_S}'
-    response.headers["RateLimit"] = f'"default";r={window.remaining};t={free_in_s}'
+    reset_at = math.ceil(time.time() + window.reset_ms / 1000)
+    response.headers.extend(
+        (
+            ("X-RateLimit-Limit", str(window.limit)),
+            ("X-RateLimit-Remaining", str(window.remaining)),
+            ("X-RateLimit-Reset", str(reset_at)),
+            ("RateLimit-Policy", f'"default";q={window.limit};w={WINDOW_S}'),
+            ("RateLimit", f'"default";r={window.remaining};t={free_in_s}'),
+        )
+    )

@@ -1,8 +1,9 @@
-"""A deadline for a client that sends its body byte by byte.
+"""A deadline for a client that sends its headers or its body byte by byte.
 
-gunicorn waits for a body without limit. A deadline for each read would not help: every byte would
-begin it anew. So one thread a process looks at the connections that are being read from, and shuts
-those that are over their time for reading; what reads there then finds the end.
+gunicorn waits for a body without limit, and under threads for headers too. A deadline for each read
+would not help: every byte would begin it anew. So one thread a process looks at the connections
+that are being read from, and shuts those that are over their time for reading; what reads there
+then finds the end.
 """
 
 import socket
@@ -24,11 +25,21 @@ def hurry(environ: Environ, timeout_s: float) -> Iterator[None]:
     if connection is None:
         yield
         return
-    _reading.begin(connection, time.monotonic() + timeout_s)
+    begin(connection, timeout_s)
     try:
         yield
     finally:
-        _reading.end(connection)
+        end(connection)
+
+
+def begin(connection: socket.socket, timeout_s: float) -> None:
+    """End the reading from it after this time, unless `end` is called before."""
+    _reading.begin(connection, time.monotonic() + timeout_s)
+
+
+def end(connection: socket.socket) -> None:
+    """All was read. Twice is no error."""
+    _reading.end(connection)
 
 
 class _Reading:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rdev import wiring
+from rdev.domain.redaction import redact
 from rdev.http.middleware import METHODS, WSGI, Environ
 from rdev.ports import tracing
 
@@ -27,7 +28,7 @@ class Traced:
             "http.request.method": method,
             "url.scheme": environ.get("wsgi.url_scheme", "http"),
             # The path, never the query: that may hold a ticket.
-            "url.path": environ.get("PATH_INFO", "/"),
+            "url.path": redact(environ.get("PATH_INFO", "/")),
         }
         parent = environ.get("HTTP_TRACEPARENT", "")
         with tracing.span(_named(method), attributes, kind="server", parent=parent) as span:

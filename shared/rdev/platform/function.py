@@ -29,21 +29,23 @@ class Serving:
 
     @property
     def gevent(self) -> bool:
-        return self.worker_class != "gthread"
+        return self.worker_class == _GEVENT
 
 
-_THREADS = Serving("gthread", 16)
+_GEVENT = "rdev.platform.gevent_worker.Worker"
+_THREADS = "rdev.platform.threads_worker.Worker"
 _SERVING = {
     # Nearly all of its clients wait.
-    "events": Serving("rdev.platform.gevent_worker.Worker", 1000),
+    "events": Serving(_GEVENT, 1000),
     # Never gevent: a process that it has patched spawns seven times slower.
-    "runner": Serving("gthread", 8),
+    "runner": Serving(_THREADS, 8),
 }
+_OTHERS = Serving(_THREADS, 16)
 
 
 def serving(target: str) -> Serving:
     """How `target` is served. Manifests let no more requests in than `at_once`."""
-    return _SERVING.get(target, _THREADS)
+    return _SERVING.get(target, _OTHERS)
 
 
 def _served(target: str, bind: str) -> Served:
@@ -62,7 +64,6 @@ def _served(target: str, bind: str) -> Served:
         threads=1 if how.gevent else how.at_once,
         worker_tmp_dir=_SHARED_MEMORY if Path(_SHARED_MEMORY).is_dir() else None,
         graceful_timeout=GRACE_S,
-        keepalive=75,
         proc_name=f"rdev {target}",
         post_worker_init=end_streams_with,
         worker_exit=end_telemetry,

@@ -26,7 +26,8 @@ def load_function(noun: str, root: Path = SOURCE_ROOT) -> WSGI:
 
 class Gateway:
     def __init__(self, apps: dict[str, WSGI]) -> None:
-        self._apps = apps
+        # What is no path at all, such as the `*` of OPTIONS, goes where no rule matches.
+        self._others = apps[ROUTES[-1].function]
         # DOTALL: a path may hold a newline, and each must lead somewhere.
         self._routes = [
             (re.compile(route.regex(), re.DOTALL), apps[route.function]) for route in ROUTES
@@ -34,8 +35,8 @@ class Gateway:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/") or "/"
-        app = next(app for pattern, app in self._routes if pattern.fullmatch(path))
-        return app(environ, start_response)
+        found = (app for pattern, app in self._routes if pattern.fullmatch(path))
+        return next(found, self._others)(environ, start_response)
 
 
 @lru_cache(maxsize=1)

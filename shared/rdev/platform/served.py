@@ -1,17 +1,26 @@
-"""What every process of ours that listens has of gunicorn: one worker, which loads what is served,
-so that the master holds neither sockets nor threads of the stores."""
+"""What every process of ours that listens has of gunicorn: limits, and one worker, which loads what
+is served, so that the master holds neither sockets nor threads of the stores."""
 
 from collections.abc import Callable
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
+from rdev.config import settings
+
 _ALWAYS = {
     "workers": 1,
     "timeout": 0,
+    "keepalive": 75,
     "control_socket_disable": True,
     "loglevel": "warning",
     "logger_class": "rdev.platform.logs.GunicornLog",
+    # The limits for the query and for all headers together are http/request_limits.py's.
+    "limit_request_line": 8190,
+    "limit_request_fields": 100,
+    "limit_request_field_size": 8190,
+    # By default whoever calls from this machine may say where the application lies.
+    "forwarder_headers": "",
 }
 
 
@@ -20,7 +29,8 @@ class Served(BaseApplication):  # type: ignore[misc] # gunicorn has no annotatio
 
     def __init__(self, load: Callable[[], Any], **options: Any) -> None:
         self._load = load
-        self._options = {**_ALWAYS, **options}
+        trusted = ",".join(settings().trusted_proxy_networks)
+        self._options = {**_ALWAYS, "forwarded_allow_ips": trusted, **options}
         super().__init__()
 
     def load_config(self) -> None:

@@ -1,10 +1,12 @@
 """The audit log's table and its chain."""
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
 from rdev.domain.audit import AuditEntry, AuditRow, Verdict
+from rdev.domain.audit_progress import Progress
 
 
 class AuditTable(Protocol):
@@ -35,6 +37,16 @@ class AuditTable(Protocol):
     def seal(self, limit: int) -> int:
         """Chain up to so many rows that no transaction can slip behind; how many it were."""
 
-    def verify(self, *, known_position: int | None, known_hash: str | None) -> Verdict: ...
+    def verify(
+        self,
+        *,
+        known_position: int | None = None,
+        known_hash: str | None = None,
+        after: Progress | None = None,
+        for_s: float = math.inf,
+    ) -> Verdict:
+        """Every row against the chain, as far as `for_s` seconds reach; go on with `after`, the
+        verdict's `rest`. Raises Conflict where it has to begin anew."""
+
     def cut(self, older_than_s: float, limit: int) -> int:
         """Remove sealed rows that are older, and keep the last hash; how many it were."""

@@ -4,10 +4,13 @@ the gate knows is the record's. See `KeyGate` for what makes a revocation final.
 """
 
 import logging
+import threading
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NoReturn
+
+from cachetools import LRUCache
 
 from rdev.domain.addresses import Address
 from rdev.domain.key_secrets import Peppers, SecretHash, well_formed
@@ -35,10 +38,12 @@ class Cached:
 
 @dataclass(frozen=True, slots=True)
 class Caches:
-    """Bounded mappings, which forget what is old. Forgetting costs a look-up, never a mistake."""
+    """Bounded. They are asked by one thread at a time."""
 
     keys: MutableMapping[bytes, Cached]
-    windows: MutableMapping[str, SlidingWindow]
+    """Forgets what is old. Forgetting costs a look-up, never a mistake."""
+    windows: LRUCache[str, SlidingWindow]
+    """Forgets none that is in use: a fresh one lets the whole limit through once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,7 @@ class Authentication:
         self._now = now
         self._fell_back = fell_back
         self._gate_answers = True
+        self._lock = threading.Lock()
 
     def admit(self, secret: str, address: Address | None) -> Admitted:
         """The key behind a secret. Raises Unauthorized, with the same words for every cause, and
@@ -81,7 +87,8 @@ class Authentication:
         if not well_formed(secret):
             self._refuse(address)
         candidates = self._peppers.candidates(secret)
-        cached = self._caches.keys.get(candidates[0].value)
+        with self._lock:
+            cached = self._caches.keys.get(candidates[0].value)
         just_read = cached is None or not cached.found.key.usable_from(address)
         metrics.CACHE_LOOKUPS.add("keys", "miss" if just_read else "hit")
         if cached is None or just_read:
@@ -122,10 +129,13 @@ class Authentication:
                 if found.stored.pepper_version != current.pepper_version:
                     tx.keys.rehash(found.key.id, found.stored, current)
         if found is None or not self._good(found):
-            self._caches.keys.pop(candidates[0].value, None)
+            with self._lock:
+                self._caches.keys.pop(candidates[0].value, None)
             self._refuse(address, found.key if found else None)
         self._refuse_elsewhere(found.key, address)
-        cached = self._caches.keys[candidates[0].value] = Cached(found, generation)
+        cached = Cached(found, generation)
+        with self._lock:
+            self._caches.keys[candidates[0].value] = cached
         return cached
 
     def _good(self, found: Found) -> bool:
@@ -164,8 +174,10 @@ class Authentication:
         if entry is not None:
             return Admitted(key, entry.window)
         self._fell_back()
-        window = self._caches.windows.setdefault(key.id, SlidingWindow())
-        return Admitted(key, window.take(self._limit_of(key), int(now.timestamp() * 1000)))
+        with self._lock:
+            window = self._caches.windows.setdefault(key.id, SlidingWindow())
+            said = window.take(self._limit_of(key), int(now.timestamp() * 1000))
+        return Admitted(key, said)
 
     def _limit_of(self, key: Key) -> int:
         return key.rate_limit or self._defaults.rate_limit

@@ -16,8 +16,12 @@ from rdev.services import facts
 from rdev.services.discovery import Discovery
 from rdev.services.exec import Exec, cloning
 from rdev.services.paging import page_seen
+from rdev.together import Together
 
 log = logging.getLogger(__name__)
+
+_LOOKED_UP_S = 20.0
+"""More than a statement may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Projects:
         self._workspaces = workspaces
         self._now = now
         self._exec = exec_
+        self._recorded = Together(self._read, timeout_s=_LOOKED_UP_S)
         self._discovery = Discovery(transaction, workspaces, now=now)
 
     def find(self, by: Caller, project_id: str) -> Project:
@@ -130,9 +135,10 @@ class Projects:
             facts.project_deleted(tx, by, project_id)
         self._workspaces.delete(project_id)
 
-    def _recorded(self, project_id: str) -> Project | None:
+    def _read(self, project_ids: Sequence[str]) -> Sequence[Project | None]:
         with self._transaction(reading=True) as tx:
-            return tx.projects.get(project_id)
+            found = {project.id: project for project in tx.projects.all_of(project_ids)}
+        return [found.get(project_id) for project_id in project_ids]
 
     def _discover(self) -> None:
         try:

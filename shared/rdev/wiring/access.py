@@ -59,7 +59,7 @@ def keys() -> "Keys":
 
 @once
 def authentication() -> "Authentication":
-    from cachetools import TTLCache
+    from cachetools import LRUCache, TTLCache
 
     from rdev.services.authentication import Authentication, Caches
     from rdev.services.key_usage import KeyUsage
@@ -70,7 +70,7 @@ def authentication() -> "Authentication":
         key_gate(),
         KeyUsage(database().transaction, later),
         Slowdown(TTLCache(10_000, ttl=_FAILURES_S), time.sleep, free=settings().free_failures),
-        Caches(keys=TTLCache(10_000, ttl=_CACHED_S), windows=TTLCache(10_000, ttl=_CACHED_S)),
+        Caches(keys=TTLCache(10_000, ttl=_CACHED_S), windows=LRUCache(10_000)),
         peppers=peppers(),
         defaults=key_limits(),
         now=now,

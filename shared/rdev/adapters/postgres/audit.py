@@ -1,6 +1,7 @@
 """SQL of the audit log: append, list, seal, cut. The chain's check is in `audit_verification`."""
 
 import json
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ from psycopg.rows import DictRow
 
 from rdev.adapters.postgres.audit_verification import verify
 from rdev.domain.audit import AuditEntry, AuditRow, Verdict, canonical
+from rdev.domain.audit_progress import Progress
 from rdev.domain.webhooks import pattern_of
 
 
@@ -76,9 +78,16 @@ class AuditRows:
         assert row is not None
         return int(row["sealed"])
 
-    def verify(self, *, known_position: int | None, known_hash: str | None) -> Verdict:
+    def verify(
+        self,
+        *,
+        known_position: int | None = None,
+        known_hash: str | None = None,
+        after: Progress | None = None,
+        for_s: float = math.inf,
+    ) -> Verdict:
         """Must be the first of its transaction."""
-        return verify(self._sql, known_position, known_hash)
+        return verify(self._sql, known_position, known_hash, after=after, for_s=for_s)
 
     def cut(self, older_than_s: float, limit: int) -> int:
         """Remove sealed rows that are older, and keep the last hash; how many it were."""

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+import math
+import time
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,25 +11,14 @@ import psycopg
 from psycopg.rows import DictRow
 
 from rdev.domain.audit import Verdict, at_of
+from rdev.domain.audit_progress import Progress
+from rdev.errors import Conflict
 
-_PAGE = 2000
-_ZERO = bytes(32)
+_PAGE = 1000
 _REPEATED = ("action", "key_id", "address", "project", "subject", "outcome")
 """What columns of the log say once more, under the entry's names."""
 _LATE = timedelta(days=1)
 """Far more than any transaction is open, or clocks differ."""
-
-
-@dataclass(slots=True)
-class _Head:
-    position: int = 0
-    hash: bytes = _ZERO
-    checked: int = 0
-    newest: datetime | None = None
-    last_seqs: dict[int, int] = field(default_factory=dict)
-    """By day, of the newest two."""
-    settled: int | None = None
-    """The highest row number of the days before them."""
 
 
 class _Broken(Exception):
@@ -41,39 +31,80 @@ class _Broken(Exception):
 
 
 def verify(
-    sql: psycopg.Connection[DictRow], known_position: int | None, known_hash: str | None
+    sql: psycopg.Connection[DictRow],
+    known_position: int | None = None,
+    known_hash: str | None = None,
+    *,
+    after: Progress | None = None,
+    for_s: float = math.inf,
 ) -> Verdict:
-    """Every row, in the order of the chain, and then every row that no chain holds. Memory is that
-    of a page, and each statement is short, however long the log."""
+    """Every row, in the order of the chain, and then every row that no chain holds; for `for_s`
+    seconds, and at least a page. Memory is that of a page, and each statement is short, however
+    long the log. Raises Conflict where retention has cut the log past `after`."""
+    ends_at = time.monotonic() + for_s
     sql.execute("set transaction isolation level repeatable read, read only")
     # A page is a walk along the indexes, also where the tables' statistics are old.
     for other in ("hashjoin", "mergejoin"):
         sql.execute(f"set local enable_{other} = off")
-    head, problem, seq = _Head(), None, None
+    head, problem, seq = after or Progress(), None, None
     try:
-        _begin(sql, head, known_position, known_hash)
-        while _check_page(sql, head, known_position, known_hash):
+        if after is None:
+            _begin(sql, head, known_position, known_hash)
+        else:
+            _go_on(sql, head)
+        while (more := _next_page(sql, head, known_position, known_hash)) and (
+            time.monotonic() < ends_at
+        ):
             pass
-        if known_position is not None and known_position > head.position:
-            raise _Broken(f"the chain ends before position {known_position}", None)
-        _refuse_strays(sql)
     except _Broken as found:
-        problem, seq = found.problem, found.seq
+        problem, seq, more = found.problem, found.seq, False
     row = sql.execute("select count(*) as unsealed from audit_unsealed").fetchone()
     assert row is not None
     return Verdict(
-        ok=problem is None,
+        ok=None if more else problem is None,
         problem=problem,
         first_bad_seq=seq,
         checked=head.checked,
         unsealed=int(row["unsealed"]),
         head_position=head.position,
         head_hash=head.hash.hex(),
+        rest=head if more else None,
     )
 
 
+def _next_page(
+    sql: psycopg.Connection[DictRow], head: Progress, known: int | None, known_hash: str | None
+) -> bool:
+    """Whether there may be more."""
+    if head.chain_done:
+        return _refuse_strays(sql, head)
+    if not _check_page(sql, head, known, known_hash):
+        if known is not None and known > head.position:
+            raise _Broken(f"the chain ends before position {known}", None)
+        _refuse_torn(sql)
+        head.chain_done = True
+    return True
+
+
+def _go_on(sql: psycopg.Connection[DictRow], head: Progress) -> None:
+    """Where an earlier check stopped: what it found to hold must lie before what is checked now."""
+    row = sql.execute(
+        """
+        select (select max(position) from audit_cuts) as cut, coalesce(
+            (select hash from audit_chain where position = %(position)s),
+            (select hash from audit_cuts where position = %(position)s)) as hash
+        """,
+        {"position": head.position},
+    ).fetchone()
+    assert row is not None
+    if row["cut"] is not None and row["cut"] > head.position:
+        raise Conflict("Retention has cut the log past where the check stopped: begin anew.")
+    if head.position and row["hash"] != head.hash:
+        raise _Broken(f"the chain at position {head.position} was changed meanwhile", None)
+
+
 def _begin(
-    sql: psycopg.Connection[DictRow], head: _Head, known: int | None, known_hash: str | None
+    sql: psycopg.Connection[DictRow], head: Progress, known: int | None, known_hash: str | None
 ) -> None:
     """From where retention has cut last."""
     cut = sql.execute(
@@ -97,7 +128,7 @@ def _begin(
 
 
 def _check_page(
-    sql: psycopg.Connection[DictRow], head: _Head, known: int | None, known_hash: str | None
+    sql: psycopg.Connection[DictRow], head: Progress, known: int | None, known_hash: str | None
 ) -> bool:
     """Whether there was anything to check."""
     rows = sql.execute(
@@ -115,7 +146,7 @@ def _check_page(
     return bool(rows)
 
 
-def _check(row: dict[str, Any], head: _Head) -> None:
+def _check(row: dict[str, Any], head: Progress) -> None:
     position, seq = row["position"], row["seq"]
     if position != head.position + 1:
         raise _Broken(f"position {head.position + 1} of the chain is missing", seq)
@@ -134,7 +165,7 @@ def _check(row: dict[str, Any], head: _Head) -> None:
     head.checked += 1
 
 
-def _check_time(at: datetime, seq: int, head: _Head) -> None:
+def _check_time(at: datetime, seq: int, head: Progress) -> None:
     """The database gives a row its number and its time in one moment, and it is sealed soon after
     its commit. One that was put in later by hand has a time or a number that does not fit there."""
     if head.newest is not None and at < head.newest - _LATE:
@@ -158,14 +189,13 @@ def _columns_hold(row: dict[str, Any]) -> bool:
         return False
 
 
-def _compare(head: _Head, known: int | None, known_hash: str | None, seq: int | None) -> None:
+def _compare(head: Progress, known: int | None, known_hash: str | None, seq: int | None) -> None:
     if known == head.position and known_hash is not None and head.hash.hex() != known_hash.lower():
         raise _Broken(f"the chain was rebuilt: position {known} had another hash", seq)
 
 
-def _refuse_strays(sql: psycopg.Connection[DictRow]) -> None:
-    """Rows that are neither in the chain nor waiting to be; and such that wait and are gone, or
-    are in the chain."""
+def _refuse_torn(sql: psycopg.Connection[DictRow]) -> None:
+    """Rows that wait for a seal and are gone, or have it."""
     twice = sql.execute(
         "select min(u.seq) as seq from audit_unsealed u join audit_chain c on c.seq = u.seq"
     ).fetchone()
@@ -179,22 +209,25 @@ def _refuse_strays(sql: psycopg.Connection[DictRow]) -> None:
     ).fetchone()
     if gone is not None and gone["seq"] is not None:
         raise _Broken(f"row {gone['seq']} was removed before it was sealed", gone["seq"])
-    after: int | None = None
-    while True:
-        page = sql.execute(
-            """
-            select max(seq) as last, min(seq) filter (where stray) as stray from (
-                select l.seq, c.seq is null and u.seq is null as stray
-                from (select seq from audit_log where %(after)s::bigint is null
-                    or seq > %(after)s order by seq limit %(page)s) l
-                left join audit_chain c on c.seq = l.seq
-                left join audit_unsealed u on u.seq = l.seq) rows
-            """,
-            {"after": after, "page": _PAGE},
-        ).fetchone()
-        assert page is not None
-        if page["stray"] is not None:
-            raise _Broken(f"row {page['stray']} was put in past the chain", page["stray"])
-        if page["last"] is None:
-            return
-        after = page["last"]
+
+
+def _refuse_strays(sql: psycopg.Connection[DictRow], head: Progress) -> bool:
+    """Rows that are neither in the chain nor waiting to be. Whether there may be more."""
+    page = sql.execute(
+        """
+        select max(seq) as last, min(seq) filter (where stray) as stray from (
+            select l.seq, c.seq is null and u.seq is null as stray
+            from (select seq from audit_log where %(after)s::bigint is null
+                or seq > %(after)s order by seq limit %(page)s) l
+            left join audit_chain c on c.seq = l.seq
+            left join audit_unsealed u on u.seq = l.seq) rows
+        """,
+        {"after": head.walked, "page": _PAGE},
+    ).fetchone()
+    assert page is not None
+    if page["stray"] is not None:
+        raise _Broken(f"row {page['stray']} was put in past the chain", page["stray"])
+    if page["last"] is None:
+        return False
+    head.walked = page["last"]
+    return True

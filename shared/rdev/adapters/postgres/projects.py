@@ -44,6 +44,12 @@ class ProjectRows:
         row = self._sql.execute("select * from projects where id = %s", (project_id,)).fetchone()
         return _project(row) if row else None
 
+    def all_of(self, project_ids: Sequence[str]) -> builtins.list[Project]:
+        rows = self._sql.execute(
+            "select * from projects where id = any(%s)", (list(set(project_ids)),)
+        )
+        return [_project(row) for row in rows]
+
     def list(self, *, after: str | None, limit: int) -> list[Project]:
         """By name; `after` is the name to go on after."""
         rows = self._sql.execute(

@@ -28,10 +28,13 @@ OPERATIONS = (
         "GET",
         "/audit/verify",
         "audit.verify_audit",
-        "Check every row of the audit log against its hash chain.",
+        "Check the audit log against its hash chain, for some seconds a request.",
         {200: one(records.Verdict, "What was found, good or bad.")},
         scope="audit:read",
         query=asked.VerifyQuery,
-        description="`position` and `hash` are a head from an earlier check, kept elsewhere.",
+        errors=("CONFLICT",),
+        description="A long log takes several requests: each goes on from the `next_cursor` of the "
+        "one before, until `ok` is true or false. `position` and `hash` are a head from an earlier "
+        "check, kept elsewhere: send them with each.",
     ),
 )

@@ -36,9 +36,15 @@ class ChainHead(Record):
 class Verdict(Record):
     """What the check found. `first_bad_seq` is the first row that is not what was written."""
 
-    ok: bool
+    ok: Annotated[
+        bool | None,
+        Field(description="Null: nothing wrong so far, and there is more behind `next_cursor`."),
+    ]
     problem: str | None
     first_bad_seq: int | None
     checked: Annotated[int, Field(ge=0)]
     unsealed: Annotated[int, Field(ge=0)]
     head: ChainHead
+    next_cursor: Annotated[
+        str | None, Field(description="Send it as `cursor`; null: all was checked.")
+    ]

@@ -1,0 +1,129 @@
+"""A function alone, as the image serves it, and what strange clients get of it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from free_port import free_port
+from http_client import Http
+from live_stack import wait_for
+
+TIMEOUT_S = 1.0
+AT_ONCE = 16
+HELLO = b"GET /health HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Of the function `system`, which needs no store to say that it lives."""
+    chosen, folder = free_port(), tmp_path_factory.mktemp("alone")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "FUNCTION_TARGET": "system",
+        "PORT": str(chosen),
+        "RDEV_REQUEST_TIMEOUT_S": str(TIMEOUT_S),
+    }
+    command = [sys.executable, "-m", "rdev.platform.function"]
+    log = folder / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, env=environment, cwd=folder, stdout=out, stderr=out)
+    try:
+        wait_for(lambda: _answers(chosen, process, log))
+        yield chosen
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _answers(port: int, process: "subprocess.Popen[bytes]", log: Path) -> bool:
+    assert process.poll() is None, log.read_text()
+    try:
+        return Http(port).get("/health").status == 200
+    except OSError:
+        return False
+
+
+def connected(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
+
+
+def said(port: int, request: bytes) -> bytes:
+    with connected(port) as connection:
+        connection.sendall(request)
+        answer = b""
+        while data := connection.recv(65536):
+            answer += data
+        return answer
+
+
+def test_headers_that_drip_are_cut_off(port: int) -> None:
+    with connected(port) as connection:
+        connection.settimeout(0.1)
+        connection.sendall(HELLO + b"X: ")
+
+        def over() -> bool:
+            try:
+                connection.sendall(b"a")
+                return connection.recv(100) == b""
+            except TimeoutError:
+                return False
+            except OSError:
+                return True
+
+        wait_for(over)
+
+
+def test_clients_that_say_nothing_keep_nobody_waiting(port: int) -> None:
+    """They outnumber the threads by far: no thread waits for them."""
+    silent = [connected(port) for _ in range(10 * AT_ONCE)]
+    try:
+        assert Http(port).get("/health").status == 200
+    finally:
+        for connection in silent:
+            connection.close()
+
+
+def test_a_kept_connection_goes_on_after_its_first_request(port: int) -> None:
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        for _ in range(3):
+            connection.request("GET", "/health")
+            kept = connection.sock
+            answer = connection.getresponse()
+            answer.read()
+            assert (answer.status, connection.sock) == (200, kept)
+    finally:
+        connection.close()
+
+
+def test_the_same_limits_hold_as_for_all_functions_together(port: int) -> None:
+    close = b"Connection: close\r\n"
+    assert said(port, HELLO + b"X: " + b"a" * 8300 + b"\r\n\r\n").startswith(b"HTTP/1.1 431")
+    many = b"".join(b"X-%d: a\r\n" % number for number in range(101))
+    assert said(port, HELLO + many + b"\r\n").startswith(b"HTTP/1.1 431")
+    query = b"GET /health?a=%b HTTP/1.1\r\nHost: x\r\n" % (b"a" * 5000)
+    answer = said(port, query + close + b"\r\n")
+    assert b'"field": "query"' in answer  # our answer, not the server's
+
+
+@pytest.mark.parametrize("prefix", [b"/elsewhere", b"/health"])
+def test_no_client_decides_where_a_function_lies(port: int, prefix: bytes) -> None:
+    asked = HELLO + b"SCRIPT_NAME: " + prefix + b"\r\nConnection: close\r\n\r\n"
+    assert said(port, asked).startswith(b"HTTP/1.1 200")
+
+
+def test_only_a_trusted_proxy_says_that_a_request_came_over_tls(port: int) -> None:
+    asked = HELLO + b"X-Forwarded-Proto: https\r\nConnection: close\r\n\r\n"
+    assert b"Strict-Transport-Security" not in said(port, asked)
