@@ -19,12 +19,9 @@ ARCHIVE_GONE = "archive not there"
 
 _RUNNER_POINTS = (
     "claim.*=0.01,start.*=0.01,append.*=0.003,stop.*=0.05,finish.*=0.01,announce.*=0.01,"
-    "clean.*=0.01,closing.*=0.01,archive.*=0.005,requeue.*=0.05,stop:append.after=0.0005,handover.*=0.2"
+    "clean.*=0.01,closing.*=0.01,archive.*=0.005,requeue.*=0.05,handover.*=0.2"
 )
-FAIL_POINTS = {
-    "functions": "submit.*=0.01",
-    **dict.fromkeys(RUNNERS, _RUNNER_POINTS.replace("stop:append.after=0.0005,", "")),
-}
+FAIL_POINTS = {"functions": "submit.*=0.01", **dict.fromkeys(RUNNERS, _RUNNER_POINTS)}
 
 
 class Faults:

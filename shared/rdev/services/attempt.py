@@ -203,10 +203,11 @@ class Attempt:
             return Ending.never_ran(reason="infrastructure", message=why)
         self._try(lambda: self._workspaces.of(command.project_id).clean(command.id))
         reach("requeue.before")
-        if self._insist(held, lambda: self._requeue(held)) is None:
+        requeued = self._insist(held, lambda: self._requeue(held))
+        reach("requeue.after")
+        if requeued is None:
             held.lost = True  # or its cancel was asked for: the next claim sees to it
             raise LeaveIt
-        reach("requeue.after")
         return None
 
     def _wait_for(self, held: Held, why: str) -> Ending | None:
