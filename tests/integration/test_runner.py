@@ -36,6 +36,7 @@ class House:
 
     def __init__(self, database: Database, database_url: str, redis_url: str, folder: Path) -> None:
         self.database = database
+        self.database_url = database_url
         self.client = connect(redis_url)
         self.blocking = connect_blocking(redis_url, block_s=2)
         self.tickets = Tickets(self.client, self.blocking)
@@ -91,6 +92,10 @@ class House:
         """Claim as a runner that then does nothing more would."""
         with self.database.transaction() as tx:
             return tx.queue.claim(Priority.NORMAL, runner="dead", lease_s=0.1, max_concurrent=5)
+
+    def sql(self, statement: str) -> None:
+        with psycopg.connect(self.database_url) as sql:
+            sql.execute(statement)
 
     def close(self) -> None:
         for runner, _ in self.runners:
@@ -312,6 +317,50 @@ def test_a_lease_from_before_the_clock_was_set_back_is_taken_over(house: House) 
         assert tx.queue.renew([(command.id, 1)], lease_s=5 * 3600)
     house.start()
     assert house.ended(command).status is Status.SUCCEEDED
+
+
+# That the database's clock was set back by an hour is the same as that its times lie an hour ahead.
+AHEAD = "clock_timestamp() + interval '1 hour'"
+
+
+def test_what_was_put_back_before_the_clock_was_set_back_runs_all_the_same(house: House) -> None:
+    command = house.submit()
+    house.sql(f"update commands set not_before = {AHEAD}")
+    house.start()
+    assert house.ended(command).status is Status.SUCCEEDED
+
+
+def test_a_project_that_was_held_before_the_clock_was_set_back_is_served_all_the_same(
+    house: House,
+) -> None:
+    command = house.submit()
+    house.sql(f"update projects set claim_after = {AHEAD}")
+    house.start()
+    assert house.ended(command).status is Status.SUCCEEDED
+
+
+def test_what_was_queued_before_the_clock_was_set_back_waits_no_longer_than_it_may(
+    house: House,
+) -> None:
+    before_it = house.submit("sleep 60")
+    assert house.claim().command.id == before_it.id  # and takes up the project's only place
+    house.sql("update commands set lease_until = clock_timestamp() + interval '2 minutes'")
+    house.sql("update projects set max_concurrent = 1")
+    command = house.submit(queue_timeout_s=1.0)
+    house.sql(f"update commands set queued_at = {AHEAD} where status = 'queued'")
+    house.start()
+    ended = house.ended(command)
+    assert (ended.status, ended.reason) == (Status.FAILED, "queue_timeout")
+    assert ended.finished_at is not None
+    assert ended.finished_at > ended.queued_at
+
+
+def test_what_ended_before_the_clock_was_set_back_is_seen_off(house: House) -> None:
+    command = house.submit("echo hi")
+    house.sql("update commands set status = 'failed', reason = 'infrastructure', "
+              f"finished_at = {AHEAD}")  # fmt: skip
+    house.start()
+    await_(lambda: house.streams.tail(PROJECT, command.id).finished)
 
 
 def test_tickets_of_a_dead_taker_are_removed(house: House) -> None:
