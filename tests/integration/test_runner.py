@@ -61,6 +61,12 @@ class House:
             )
         self.runners: list[tuple[Runner, threading.Thread]] = []
 
+    def use_shell(self, *argv: str) -> None:
+        """For its supervisors, from now on."""
+        folder = self.folder
+        self.workspaces.close()
+        self.workspaces = LocalWorkspaces(folder / "w", folder / "c", drain_s=0.1, shell=argv)
+
     @property
     def workspace(self) -> Any:
         return self.workspaces.of(PROJECT)
@@ -273,6 +279,19 @@ def test_a_stream_that_redis_lost_between_output_and_end_is_whole_again(house: H
     assert [entry.type for entry in stream][:2] == ["command.queued", "command.started"]
     assert b"".join(entry.data for entry in stream if entry.stream) == b"one\ntwo\n"
     assert (stream[-1].type, ended.output.stdout) == (FINISHED, 8)
+
+
+def test_one_whose_leader_was_killed_before_it_began_never_ran_and_is_not_lost(
+    house: House,
+) -> None:
+    # Its first write to a file kills it: that of its name into the start token.
+    house.use_shell("bash", "-c", 'ulimit -f 0; exec sh "$@"', "sh")
+    command = house.submit("touch ran")
+    house.start()
+    ended = house.ended(command)
+    assert (ended.status, ended.reason) == (Status.FAILED, "infrastructure")
+    assert (ended.exit_code, ended.started_at) == (None, None)
+    assert not (house.folder / "w" / PROJECT / "ran").exists()
 
 
 def test_a_refusal_is_recorded_with_its_sentence(house: House) -> None:

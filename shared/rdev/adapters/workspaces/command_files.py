@@ -99,6 +99,14 @@ class CommandFiles:
         reason, _, message = text.removesuffix("\n").partition("\n")
         return reason, message
 
+    def refuse(self, reason: str, message: str) -> None:
+        """Say that nothing was run, in the place of a leader that no longer can. Where the
+        directory is gone, nothing is left to say it to."""
+        new = self.directory / f"refused.{os.urandom(4).hex()}"
+        with suppress(FileNotFoundError):
+            _write(new, f"{reason}\n{message}\n".encode())
+            new.replace(self.directory / "refused")
+
     def ended(self) -> bool:
         """The leader ended, or declined to begin."""
         return self.exit() is not None or self.has("refused")

@@ -26,6 +26,8 @@ from rdev.ports import Liveness
 SUPERVISOR = Path(__file__).with_name("supervisor.sh")
 COMMAND = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
+_NEVER_BEGAN = "The process that was to become it was killed before it began. Submit it again."
+
 
 @contextmanager
 def asking(what: str) -> Iterator[None]:
@@ -204,14 +206,24 @@ class LocalWorkspace:
         back (a full disk); then nothing has begun."""
         if files.has("done"):
             return Liveness.ENDED
-        if not token.signed and files.token() != token:
-            return self.liveness(files.command_id)
+        if not token.signed:
+            if files.token() != token:
+                return self.liveness(files.command_id)
+            if self._never_began(token):
+                files.refuse("infrastructure", _NEVER_BEGAN)
         self._kill(files, token)
         _end_feeder(files)
         if not files.ended():
             return Liveness.DEAD
         files.finish()
         return Liveness.ENDED
+
+    def _never_began(self, token: StartToken) -> bool:
+        """Of a token that nobody alive can sign. Signing comes before everything else, and is
+        lost by a power cut alone. The token stays where it is: to take it away so that another
+        may start could let two of them in."""
+        boot = self._means.boot
+        return bool(boot and token.takers) and all(taker.boot == boot for taker in token.takers)
 
     def _kill(self, files: CommandFiles, token: StartToken) -> None:
         files.cgroup().kill()
