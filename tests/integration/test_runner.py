@@ -23,6 +23,7 @@ from rdev.domain.events import FINISHED, START
 from rdev.domain.keys import Key
 from rdev.domain.projects import Project
 from rdev.errors import StoreUnavailable
+from rdev.ports import Liveness
 from rdev.services.exec import Exec, Wish
 from rdev.services.runner import Runner
 
@@ -292,6 +293,31 @@ def test_one_whose_leader_was_killed_before_it_began_never_ran_and_is_not_lost(
     assert (ended.status, ended.reason) == (Status.FAILED, "infrastructure")
     assert (ended.exit_code, ended.started_at) == (None, None)
     assert not (house.folder / "w" / PROJECT / "ran").exists()
+
+
+def test_one_that_nobody_saw_start_ends_although_its_workspace_went_meanwhile(
+    house: House,
+) -> None:
+    house.use_shell("true")  # a supervisor that dies at once
+    command = house.submit("touch ran")
+    house.start()
+    folder = house.folder / "w" / PROJECT
+    await_((house.folder / "c" / PROJECT / command.id).exists)
+    folder.rename(folder.with_name("away"))
+    ended = house.ended(command)
+    assert (ended.status, ended.reason) == (Status.FAILED, "infrastructure")
+    assert ended.started_at is None
+    assert house.workspace.liveness(command.id) is Liveness.CANCELLED
+
+
+def test_what_a_killed_runner_left_half_prepared_goes_with_the_command(house: House) -> None:
+    command = house.submit()
+    half = house.folder / "c" / PROJECT / f".new.{command.id}.0123abcd"
+    half.mkdir()
+    (half / "launch").touch()
+    house.start()
+    house.ended(command)
+    await_(lambda: [entry.name for entry in half.parent.iterdir()] == [".tokens"])
 
 
 def test_a_refusal_is_recorded_with_its_sentence(house: House) -> None:

@@ -98,7 +98,7 @@ class Attempt:
             except LeaveIt:
                 raise
             except WorkspaceNotReady as exc:
-                if held.claim.surely_first and not asked:
+                if held.claim.surely_first and not (asked or (seeing and seeing.launched)):
                     return self._wait_for(held, exc.message)
                 log.info("workspace of %s: %s", held.claim.command.id, exc)
                 if (lost := self._lost(held, missing)) is not None:
@@ -106,11 +106,11 @@ class Attempt:
             except WorkspaceUnavailable as exc:
                 log.warning("workspace of %s: %s", held.claim.command.id, exc)
                 unreachable += 1
-                if not (seeing and seeing.launched):
-                    if held.claim.surely_first and not asked:
-                        return self._put_back(held, exc.message)
-                    if unreachable >= MOST_FAILURES and self._forestalled(held):
-                        return Ending.never_ran(reason="infrastructure", message=exc.message)
+                if held.claim.surely_first and not (asked or (seeing and seeing.launched)):
+                    return self._put_back(held, exc.message)
+                in_vain = unreachable >= MOST_FAILURES and not (seeing and seeing.seen_to_start)
+                if in_vain and self._forestalled(held):
+                    return Ending.never_ran(reason="infrastructure", message=exc.message)
             except StoreUnavailable as exc:
                 log.warning("following %s: %s", held.claim.command.id, exc)
             except Exception as exc:

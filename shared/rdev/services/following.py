@@ -71,7 +71,7 @@ class Following:
         """Whether the workspace was, so that it may have begun."""
         self.launched = False
         self._launched_at = self._asked_first_at = time.monotonic()
-        self._start_noted = False
+        self.seen_to_start = False
         self._output = Output(claim.command, workspace, streams, on_lost=self._begin_anew)
         self._stops = Stops(
             claim,
@@ -103,16 +103,16 @@ class Following:
             self._interrupted()
             # Liveness before the read: what is read after the end is all there is.
             liveness = self._workspace.liveness(command_id)
-            if not self._start_noted:
+            if not self.seen_to_start:
                 ending = self._until_started(liveness)
                 if ending is not None:
                     return ending
             over = liveness in NO_LIVE_PROCESS
             # Never ahead of command.started: its id lies before that of any output.
-            moved = self._start_noted and self._output.carry(final=over)
+            moved = self.seen_to_start and self._output.carry(final=over)
             if over and not moved:
                 return liveness
-            if self._start_noted:
+            if self.seen_to_start:
                 self._stops.end_if_due(self._output.written)
             if liveness is Liveness.RUNNING:
                 self._feed_in_s = self._feed()
@@ -154,7 +154,7 @@ class Following:
             return Ending.never_ran(*refusal)
         self._stops.runs()
         self._on_start(self._stream_empty)
-        self._start_noted = True
+        self.seen_to_start = True
         return None
 
     def _not_yet(self) -> Ending | None:
@@ -205,7 +205,7 @@ class Following:
 
     def _begin_anew(self) -> None:
         """Redis lost the stream: it begins as it began before."""
-        if self._start_noted:
+        if self.seen_to_start:
             self._on_start(True)
 
     def _has_ended(self) -> bool:
@@ -213,7 +213,7 @@ class Following:
 
     def _next_look_s(self) -> float:
         wait_s = min(self._rules.wait_s, self._feed_in_s)
-        if not self._start_noted:
+        if not self.seen_to_start:
             # Nothing in the command's files tells of a start that writes nothing.
             wait_s = _START_LOOK_S
         return self._stops.next_look_s(wait_s)

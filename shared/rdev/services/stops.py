@@ -62,14 +62,16 @@ class Stops:
         if stop is None:
             return
         if stop.signal is None:
-            stop.signal = "TERM"
-            stop.kill_at = time.monotonic() + self._kill_grace_s
             reach("stop.before")
+            self._send(stop, "TERM")
+            stop.kill_at = time.monotonic() + self._kill_grace_s
         elif time.monotonic() >= stop.kill_at:
-            stop.signal = "KILL"
-        else:
-            return
-        self._workspace.signal(self._command.id, stop.signal)
+            self._send(stop, "KILL")
+
+    def _send(self, stop: _Stop, name: str) -> None:
+        """Noted once it is sent: a workspace that does not answer gets it again."""
+        self._workspace.signal(self._command.id, name)
+        stop.signal = name
 
     def next_look_s(self, most_s: float) -> float:
         """In how many seconds there may be something to do."""

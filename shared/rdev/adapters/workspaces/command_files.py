@@ -137,15 +137,16 @@ class CommandFiles:
         return True
 
     def remove(self) -> None:
-        """Remove the directory; it is gone for others at once. Twice is no error."""
-        old = self.project / f"{REMOVING}{self.command_id}.{os.urandom(4).hex()}"
-        try:
+        """Remove the directory, which is gone for others at once, and what killed runners left
+        of preparing or removing it. Twice is no error."""
+        with suppress(FileNotFoundError):
+            old = self.project / f"{REMOVING}{self.command_id}.{os.urandom(4).hex()}"
             self.directory.rename(old)
-        except FileNotFoundError:
-            return
-        # Twice: its supervisor may put the last file, `synced`, into it meanwhile.
-        shutil.rmtree(old, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        for kind in (PREPARING, REMOVING):
+            for left in self.project.glob(f"{kind}{self.command_id}.*"):
+                # Twice: its supervisor may put the last file, `synced`, into it meanwhile.
+                shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _write(path: Path, data: bytes) -> None:
