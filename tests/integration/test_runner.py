@@ -25,7 +25,9 @@ from rdev.domain.projects import Project
 from rdev.errors import StoreUnavailable
 from rdev.ports import Liveness
 from rdev.services.exec import Exec, Wish
+from rdev.services.leases import Leases
 from rdev.services.runner import Runner
+from rdev.services.slots import Slots
 
 BY = Caller(Key("key-test", "test", "", ("admin",), datetime.now(UTC)))
 PROJECT = "demo"
@@ -293,6 +295,31 @@ def test_one_whose_leader_was_killed_before_it_began_never_ran_and_is_not_lost(
     assert (ended.status, ended.reason) == (Status.FAILED, "infrastructure")
     assert (ended.exit_code, ended.started_at) == (None, None)
     assert not (house.folder / "w" / PROJECT / "ran").exists()
+
+
+def test_a_lease_is_not_kept_for_a_worker_that_could_not_be_started(house: House) -> None:
+    house.submit()
+    leases, seen = Leases(), threading.Event()
+    slots = Slots(
+        1,
+        leases,
+        threading.Event(),
+        claim=house.claim,
+        see_through=lambda _held: seen.set(),
+        let_go=lambda _id: None,
+    )
+    before = threading.stack_size(1 << 46)  # no machine has as much, so no thread can be had
+    try:
+        with pytest.raises(RuntimeError, match="thread"):
+            slots.fill()
+    finally:
+        threading.stack_size(before)
+    assert (leases.pairs(), slots.busy) == ([], 0)
+    house.submit()
+    slots.fill()
+    assert seen.wait(ENOUGH_S)
+    slots.wait_free(ENOUGH_S)
+    assert (leases.pairs(), slots.busy) == ([], 0)
 
 
 def test_one_that_nobody_saw_start_ends_although_its_workspace_went_meanwhile(

@@ -71,7 +71,7 @@ class Following:
         """Whether the workspace was, so that it may have begun."""
         self.launched = False
         self._launched_at = self._asked_first_at = time.monotonic()
-        self.seen_to_start = False
+        self._start_noted = False
         self._output = Output(claim.command, workspace, streams, on_lost=self._begin_anew)
         self._stops = Stops(
             claim,
@@ -80,6 +80,10 @@ class Following:
             cancel_asked=cancel_asked,
             on_stop=on_stop,
         )
+
+    @property
+    def seen_to_start(self) -> bool:
+        return self._start_noted
 
     def to_its_end(self) -> Ending:
         """Raises WorkspaceUnavailable and StoreUnavailable: then call it again."""
@@ -103,16 +107,16 @@ class Following:
             self._interrupted()
             # Liveness before the read: what is read after the end is all there is.
             liveness = self._workspace.liveness(command_id)
-            if not self.seen_to_start:
+            if not self._start_noted:
                 ending = self._until_started(liveness)
                 if ending is not None:
                     return ending
             over = liveness in NO_LIVE_PROCESS
             # Never ahead of command.started: its id lies before that of any output.
-            moved = self.seen_to_start and self._output.carry(final=over)
+            moved = self._start_noted and self._output.carry(final=over)
             if over and not moved:
                 return liveness
-            if self.seen_to_start:
+            if self._start_noted:
                 self._stops.end_if_due(self._output.written)
             if liveness is Liveness.RUNNING:
                 self._feed_in_s = self._feed()
@@ -154,7 +158,7 @@ class Following:
             return Ending.never_ran(*refusal)
         self._stops.runs()
         self._on_start(self._stream_empty)
-        self.seen_to_start = True
+        self._start_noted = True
         return None
 
     def _not_yet(self) -> Ending | None:
@@ -205,7 +209,7 @@ class Following:
 
     def _begin_anew(self) -> None:
         """Redis lost the stream: it begins as it began before."""
-        if self.seen_to_start:
+        if self._start_noted:
             self._on_start(True)
 
     def _has_ended(self) -> bool:
@@ -213,7 +217,7 @@ class Following:
 
     def _next_look_s(self) -> float:
         wait_s = min(self._rules.wait_s, self._feed_in_s)
-        if not self.seen_to_start:
+        if not self._start_noted:
             # Nothing in the command's files tells of a start that writes nothing.
             wait_s = _START_LOOK_S
         return self._stops.next_look_s(wait_s)
