@@ -435,6 +435,27 @@ def test_what_ended_before_the_clock_was_set_back_is_seen_off(house: House) -> N
     await_(lambda: house.streams.tail(PROJECT, command.id).finished)
 
 
+def test_a_command_is_not_timed_out_early_because_the_clock_was_set_forward(house: House) -> None:
+    line = "sleep 2; echo end"
+    command = house.submit(line, timeout_s=60)
+    house.workspace.start(_launch(house.claim(), line))
+    house.sql("update commands set started_at = clock_timestamp() - interval '1 hour'")
+    house.start()
+    assert house.ended(command).status is Status.SUCCEEDED
+
+
+def test_a_command_is_timed_out_by_its_own_time_although_another_runner_began(
+    house: House,
+) -> None:
+    command = house.submit("sleep 60", timeout_s=2)
+    house.workspace.start(_launch(house.claim(), "sleep 60"))
+    house.sql("update commands set started_at = clock_timestamp() + interval '1 hour'")
+    await_(lambda: (house.workspace.ran_for_s(command.id) or 0.0) > 2)
+    house.start()
+    ended = house.ended(command)
+    assert (ended.status, ended.reason) == (Status.TIMED_OUT, "timeout")
+
+
 def test_tickets_of_a_dead_taker_are_removed(house: House) -> None:
     house.tickets.take("nobody", 0.01)  # makes the groups
     house.tickets.offer(Priority.LOW, "cmd-x")

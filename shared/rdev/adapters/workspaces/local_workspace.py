@@ -104,6 +104,13 @@ class LocalWorkspace:
         with asking(f"cannot see {command_id}"):
             return self._files(command_id).refusal()
 
+    def ran_for_s(self, command_id: str) -> float | None:
+        with asking(f"cannot see {command_id}"):
+            token = self._files(command_id).token()
+        if token is None or token.leader is None or self._boots(token) != {self._means.boot}:
+            return None
+        return token.leader.age_s()
+
     def exit(self, command_id: str) -> Exit | None:
         with asking(f"cannot see {command_id}"):
             return self._files(command_id).exit()
@@ -222,8 +229,11 @@ class LocalWorkspace:
         """Of a token that nobody alive can sign. Signing comes before everything else, and is
         lost by a power cut alone. The token stays where it is: to take it away so that another
         may start could let two of them in."""
-        boot = self._means.boot
-        return bool(boot and token.takers) and all(taker.boot == boot for taker in token.takers)
+        return bool(self._means.boot) and self._boots(token) == {self._means.boot}
+
+    def _boots(self, token: StartToken) -> set[str]:
+        """Of the machine, in which somebody took it or may have."""
+        return {taker.boot for taker in token.takers}
 
     def _kill(self, files: CommandFiles, token: StartToken) -> None:
         files.cgroup().kill()
