@@ -147,7 +147,7 @@ class Faults:
             suppress(psycopg.Error),  # Postgres may be down, or somebody hold some of the rows
             psycopg.connect(self._cluster.postgres.url()) as sql,
         ):
-            sql.execute(f"update commands set {moved}", {"by": by})  # noqa: S608 - constants
+            sql.execute(f"update commands set {moved}", {"by": by})
 
     def _cut(self, store: str) -> None:
         self._cluster.proxies[store].cut(self._random.uniform(0.0, 1.0))
