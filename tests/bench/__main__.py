@@ -15,7 +15,14 @@ from collections.abc import Iterable
 
 from bench.rows import HEADINGS, Row
 
-MODULES = ("api_requests", "projects_in_pods", "webhooks", "webhooks_beside_a_dead_one")
+MODULES = (
+    "api_requests",
+    "first_output",
+    "projects_in_pods",
+    "queue",
+    "webhooks",
+    "webhooks_beside_a_dead_one",
+)
 """Each has a `rows()` that measures and gives its rows of the table, one at a time."""
 
 
