@@ -224,9 +224,11 @@ class Following:
 
     def _ending(self, liveness: Liveness) -> Ending:
         command_id = self._command.id
-        if self._workspace.survivors(command_id):
-            self._workspace.signal(command_id, "KILL")
         stop = self._stops.why
+        # Of one that ended by itself its supervisor has seen to that; a look costs milliseconds.
+        seen_to = liveness is Liveness.ENDED and stop is None
+        if not seen_to and self._workspace.survivors(command_id):
+            self._workspace.signal(command_id, "KILL")
         ended = self._workspace.exit(command_id)
         if ended is None and stop is None:
             # The leader declined between two looks, so it was taken for started.
