@@ -1,9 +1,11 @@
-"""Rules of a runner whose lease, sweeps and kills do not keep a test waiting."""
+"""Rules of a runner whose lease and sweeps do not keep a test waiting."""
 
 from rdev.services.following import Rules
 from rdev.services.runner import RunnerRules
 
 LEASE_S = 1.0
+KILL_GRACE_S = 3.0
+"""Enough, on a busy machine too, for what ends by TERM to have ended by it."""
 
 
 def quick_rules(*, slots: int = 4, max_concurrent: int = 5, **following: float) -> RunnerRules:
@@ -13,5 +15,5 @@ def quick_rules(*, slots: int = 4, max_concurrent: int = 5, **following: float) 
         renew_s=LEASE_S / 4,
         sweep_s=0.3,
         max_concurrent=max_concurrent,
-        following=Rules(kill_grace_s=0.5, **following),
+        following=Rules(kill_grace_s=KILL_GRACE_S, **following),
     )

@@ -2,8 +2,8 @@
 
 `RDEV_FAIL_POINTS="claim.after=0.1,finish.*=0.02"` has the process that reaches such a point end
 itself there with SIGKILL, by that probability; `stop:` before a name has it stop itself
-(SIGSTOP) instead, as if its machine had frozen, and `raise:` has it meet an error there that nobody
-foresaw. Unset, a point costs one look at an empty tuple.
+(SIGSTOP) instead, once a name, as if its machine had frozen, and `raise:` has it meet an error
+there that nobody foresaw. Unset, a point costs one look at an empty tuple.
 
 `RDEV_UNSAFE="start_token,epoch,append"` turns single safeguards off, to show that the chaos
 suite's checks bite. Refused without RDEV_CHAOS=1.
@@ -12,6 +12,7 @@ suite's checks bite. Refused without RDEV_CHAOS=1.
 import os
 import random
 import signal
+import threading
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -39,10 +40,20 @@ def reach(name: str) -> None:
         return
     for point in _POINTS:
         if fnmatchcase(name, point.pattern) and random.random() < point.probability:  # noqa: S311 - no secret
-            _note(name)
-            if point.action is None:
-                raise UnforeseenError(name)
-            os.kill(os.getpid(), point.action)
+            _act(name, point.action)
+
+
+def _act(name: str, action: signal.Signals | None) -> None:
+    if action == signal.SIGSTOP:
+        if name in _SLEPT_AT:
+            return
+        _SLEPT_AT.add(name)
+    _note(name)
+    if action is None:
+        raise UnforeseenError(name)
+    # To this thread: by the process's pid another thread might take the signal, and this one go
+    # on past the point for a moment.
+    signal.pthread_kill(threading.get_ident(), action)
 
 
 def without(safeguard: str) -> bool:
@@ -78,4 +89,5 @@ def _note(name: str) -> None:
 
 
 _POINTS = _points(os.environ.get("RDEV_FAIL_POINTS", ""))
+_SLEPT_AT: set[str] = set()
 _UNSAFE = _unsafe(os.environ.get("RDEV_UNSAFE", ""))

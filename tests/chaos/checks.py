@@ -199,7 +199,7 @@ def _rows(cluster: Cluster, where: str) -> list[str]:
 def _directories(cluster: Cluster) -> list[str]:
     folder = cluster.commands / PROJECT
     names = [entry.name for entry in folder.iterdir()] if folder.exists() else []
-    return [name for name in names if name.startswith("cmd-")]
+    return [name for name in names if name != ".tokens"]
 
 
 def _tickets(cluster: Cluster) -> list[str]:

@@ -46,16 +46,29 @@ class Part:
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
 
+    def freeze(self) -> None:
+        """SIGSTOP, and wait until nothing of it moves any more."""
+        self.signal(signal.SIGSTOP)
+        assert self.process is not None
+        until = time.monotonic() + _READY_S
+        while not _stands_still(_members(self.process.pid)):
+            assert time.monotonic() < until, f"{self.name} does not stop"
+            time.sleep(0.01)
+
+    def thaw(self) -> None:
+        self.signal(signal.SIGCONT)
+
 
 class Cluster:
-    """`settings` as in rdev.config; `fail_points` by part, and `sources` where a part is to run
-    another version than this: both hold from its next start on."""
+    """`settings` as in rdev.config, `settings_of` by part; `fail_points` by part, and `sources`
+    where a part is to run another version than this: both hold from its next start on."""
 
     def __init__(
         self,
         folder: Path,
         *,
         settings: dict[str, object] | None = None,
+        settings_of: dict[str, dict[str, object]] | None = None,
         fail_points: dict[str, str] | None = None,
         unsafe: str = "",
     ) -> None:
@@ -65,6 +78,7 @@ class Cluster:
         self.fail_points = fail_points or {}
         self.sources: dict[str, Path] = {}
         self._settings = settings or {}
+        self._settings_of = settings_of or {}
         self._unsafe = unsafe
         self._guest = unprivileged.account()
         self.postgres = self._make_postgres()
@@ -109,7 +123,7 @@ class Cluster:
         self._ending.set()
         for part in reversed(self.parts.values()):
             with part.lock:
-                part.signal(signal.SIGCONT)
+                part.thaw()
                 part.signal(signal.SIGQUIT if part.name == "postgres" else signal.SIGKILL)
                 if part.process is not None:
                     part.process.wait()
@@ -120,7 +134,7 @@ class Cluster:
         """From here on nothing fails any more."""
         self.fail_points = {}
         for name in ("functions", *RUNNERS):
-            self.parts[name].signal(signal.SIGCONT)
+            self.parts[name].thaw()
             self.parts[name].kill()
 
     def empty_valkey(self) -> None:
@@ -136,9 +150,17 @@ class Cluster:
 
     def failures(self) -> list[str]:
         """The fail points that were reached and acted on, in order."""
+        return [name for _, name in self._failures()]
+
+    def asleep_at(self, point: str) -> bool:
+        """Whether a process has stopped itself at this fail point, and so can be thawed."""
+        pids = [int(pid) for pid, name in self._failures() if name == point]
+        return bool(pids) and _stands_still(pids)
+
+    def _failures(self) -> list[list[str]]:
         if not self.fail_log.exists():
             return []
-        return [line.split()[1] for line in self.fail_log.read_text().splitlines()]
+        return [line.split() for line in self.fail_log.read_text().splitlines()]
 
     def _make_postgres(self) -> Postgres:
         place = self.folder / "pg"
@@ -208,6 +230,7 @@ class Cluster:
             "chaos": 1,
             "unsafe": self._unsafe,
             **self._settings,
+            **self._settings_of.get(name, {}),
         }
         kept = {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
         if name in self.sources:
@@ -245,6 +268,25 @@ def cluster(**options: object) -> Iterator[Cluster]:
                 running.disk.end()
         if os.environ.get("RDEV_CHAOS_KEEP") != "1":
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stands_still(pids: list[int]) -> bool:
+    """Whether every thread of these processes is stopped, or dead."""
+    states = set()
+    for pid in pids:
+        for place in Path(f"/proc/{pid}/task").glob("*/stat"):
+            with suppress(OSError):
+                states.add(place.read_text().rpartition(")")[2].split()[0])
+    return states <= set("TtXZ")
+
+
+def _members(group: int) -> list[int]:
+    found = []
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(place.read_text().rpartition(")")[2].split()[2]) == group:
+                found.append(int(place.parent.name))
+    return found
 
 
 def command_processes(folder: Path) -> list[int]:

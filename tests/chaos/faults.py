@@ -16,15 +16,13 @@ from chaos.disk import Swap
 
 DISK_FULL = "disk of the workspaces full"
 ARCHIVE_GONE = "archive not there"
+_TIMES = ("queued_at", "not_before", "waiting_since", "lease_until", "started_at", "finished_at")
 
 _RUNNER_POINTS = (
     "claim.*=0.01,start.*=0.01,append.*=0.003,stop.*=0.05,finish.*=0.01,announce.*=0.01,"
-    "clean.*=0.01,closing.*=0.01,archive.*=0.005,requeue.*=0.05,stop:append.after=0.0005,handover.*=0.2"
+    "clean.*=0.01,closing.*=0.01,archive.*=0.005,requeue.*=0.05,handover.*=0.2"
 )
-FAIL_POINTS = {
-    "functions": "submit.*=0.01",
-    **dict.fromkeys(RUNNERS, _RUNNER_POINTS.replace("stop:append.after=0.0005,", "")),
-}
+FAIL_POINTS = {"functions": "submit.*=0.01", **dict.fromkeys(RUNNERS, _RUNNER_POINTS)}
 
 
 class Faults:
@@ -48,6 +46,7 @@ class Faults:
             "FLUSHALL": (1, self._flush),
             "Postgres restarted (immediate)": (1, self._restart_postgres),
             "pg_terminate_backend of all": (2, self._terminate_backends),
+            "Postgres's clock set by an hour": (2, self._set_clock),
             "connections to Postgres cut": (2, lambda: self._cut("postgres")),
             "connections to Valkey cut": (2, lambda: self._cut("valkey")),
             "connections held up": (1, self._stall),
@@ -139,6 +138,16 @@ class Faults:
                 "select pg_terminate_backend(pid) from pg_stat_activity "
                 "where datname = 'rdev' and pid <> pg_backend_pid()"
             )
+
+    def _set_clock(self) -> None:
+        """As seen by the rows: all their times lie an hour ahead, or back."""
+        by = self._random.choice(["1 hour", "-1 hour"])
+        moved = ", ".join(f"{column} = {column} + %(by)s::interval" for column in _TIMES)
+        with (
+            suppress(psycopg.Error),  # Postgres may be down, or somebody hold some of the rows
+            psycopg.connect(self._cluster.postgres.url()) as sql,
+        ):
+            sql.execute(f"update commands set {moved}", {"by": by})
 
     def _cut(self, store: str) -> None:
         self._cluster.proxies[store].cut(self._random.uniform(0.0, 1.0))

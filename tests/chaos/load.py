@@ -10,6 +10,7 @@ import random
 import sys
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 # Characters of one to four bytes, so that cuts fall into the middle of some.
 TEXT = "Zeile %d: größer als α, 小さい, und 🚀 fliegt davon.\n"  # noqa: RUF001 - see above
@@ -31,6 +32,8 @@ class Work:
     ends: str = "itself"
     child: str = ""
     """`fork`: one that ends; `setsid`: one that escapes the group and holds the files open."""
+    gate: str = ""
+    """A file: half-way it waits until that is there."""
 
     def as_json(self) -> str:
         return json.dumps(asdict(self))
@@ -74,6 +77,8 @@ def _perform(work: Work) -> None:
     output = written(work)
     steps = 8 if work.seconds else 1
     for step in range(steps):
+        while step == steps // 2 and work.gate and not Path(work.gate).exists():
+            time.sleep(0.02)
         for name, fd in (("stdout", 1), ("stderr", 2)):
             data = output[name]
             piece = data[len(data) * step // steps : len(data) * (step + 1) // steps]

@@ -1,11 +1,9 @@
 """Single faults at a chosen point: what random ones hit only now and then."""
 
 import json
-import signal
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import redis
@@ -15,6 +13,8 @@ from chaos.client import PROJECT, Case, Client
 from chaos.cluster import RUNNERS, Cluster, cluster
 from chaos.load import Work
 from chaos.run import prepare
+from rdev.domain.commands import Position
+from rdev.domain.events import EntryId, position_of
 
 _ENOUGH_S = 120.0
 
@@ -29,6 +29,7 @@ class Scene:
         self.client.calm.set()
         self.cases: list[Case] = []
         self._threads: list[threading.Thread] = []
+        self._gate = parts.folder / "gate"
 
     def submit(self, work: Work, **more: Any) -> Case:
         case = Case(f"case-{len(self.cases)}", work, self.key, "normal", **more)
@@ -45,22 +46,25 @@ class Scene:
         status, answer = self.client.call("GET", path, self.key)
         return json.loads(answer)["data"] if status == 200 else {}
 
-    def runner_of(self, case: Case) -> str:
-        """Which runner holds it."""
-        import psycopg
+    def work(self, **more: Any) -> Work:
+        """What waits at a gate, half-way, for `open_gate`."""
+        return Work(seconds=0.4, gate=str(self._gate), **more)
 
-        with psycopg.connect(self.parts.postgres.url()) as sql:
-            row = sql.execute(
-                "select runner from commands where id = %s", (case.command_id,)
-            ).fetchone()
-        assert row is not None
-        pid = int(row[0].split(":")[-2])
-        group = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[2])
-        for name in RUNNERS:
-            process = self.parts.parts[name].process
-            if process is not None and process.pid == group:
-                return name
-        raise AssertionError(f"{row[0]} is none of ours")
+    def open_gate(self) -> None:
+        self._gate.touch()
+
+    def position(self, case: Case) -> Position:
+        """How many bytes its stream in Redis holds."""
+        with redis.Redis.from_url(self.parts.valkey.url) as client:
+            entries = client.xrevrange(stream_of(case), count=1)
+        return position_of(EntryId.of(entries[0][0])) if entries else Position()
+
+    def cancel(self, case: Case) -> None:
+        self.await_(lambda: case.command_id)
+        case.cancel_after_s = 0.0
+        self.client.insist(
+            "POST", f"/projects/{PROJECT}/commands/{case.command_id}/cancel", case.key
+        )
 
     def await_(self, condition: Callable[[], Any]) -> Any:
         until = time.monotonic() + _ENOUGH_S
@@ -81,29 +85,39 @@ class Scene:
 
 
 def killed_right_after_the_start(unsafe: str = "") -> Verdict:
-    """The runner dies between having the command started and recording that, again and again."""
-    points = dict.fromkeys(RUNNERS, "start.after=0.7")
-    with cluster(fail_points=points, unsafe=unsafe) as parts:
+    """The runner dies between having the command started and recording that; another one takes
+    over while the command runs."""
+    sleepy, other = RUNNERS
+    with cluster(fail_points={sleepy: "stop:start.after"}, unsafe=unsafe) as parts:
         scene = Scene(parts)
-        while not parts.failures():  # three of ten get past the fail point
-            case = scene.submit(Work(seed=1, stdout=1000, seconds=6.0))
-            scene.await_(lambda case=case: parts.failures() or scene.record(case).get("started_at"))
+        parts.parts[other].freeze()
+        case = scene.submit(scene.work(seed=1, stdout=1000))
+        scene.await_(lambda: parts.asleep_at("start.after"))
+        scene.await_(parts.counter.read_text)
+        parts.fail_points = {}
+        parts.parts[sleepy].kill()
+        parts.parts[other].thaw()
         scene.await_(lambda: scene.record(case).get("started_at"))
-        parts.restart_quietly()
+        scene.open_gate()
         return scene.verdict()
 
 
 def paused_while_another_takes_over(unsafe: str = "") -> Verdict:
-    """A runner is frozen beyond its lease, in the middle of a stream, and wakes up late."""
-    with cluster(unsafe=unsafe, settings={"archive_url": ""}) as parts:
+    """A runner freezes with output in its hands, and wakes up when another one has carried it."""
+    sleepy, other = RUNNERS
+    points = {sleepy: "stop:append.before,stop:append.after"}
+    with cluster(fail_points=points, unsafe=unsafe, settings={"archive_url": ""}) as parts:
         scene = Scene(parts)
-        case = scene.submit(Work(seed=2, stdout=400_000, stderr=40_000, seconds=14.0))
-        scene.await_(lambda: scene.record(case).get("started_at"))
-        first = scene.runner_of(case)
-        parts.parts[first].signal(signal.SIGSTOP)
-        scene.await_(lambda: _taken_over(scene, case))
-        time.sleep(1.0)  # the other one has read on for a while
-        parts.parts[first].signal(signal.SIGCONT)
+        parts.parts[other].freeze()
+        case = scene.submit(scene.work(seed=2, stdout=400_000, stderr=40_000))
+        scene.await_(lambda: parts.asleep_at("append.before"))
+        parts.parts[other].thaw()
+        half = Position(200_000, 20_000)
+        scene.await_(lambda: scene.position(case) == half)
+        parts.parts[sleepy].thaw()
+        scene.await_(lambda: parts.asleep_at("append.after"))
+        parts.parts[sleepy].thaw()
+        scene.open_gate()
         return scene.verdict()
 
 
@@ -112,32 +126,28 @@ def asleep_with_a_requeue_in_hand(unsafe: str = "") -> Verdict:
     the queue. Another one takes over, finds the workspace and starts the command; it freezes
     before it can record that. Then the first one wakes up, and somebody cancels."""
     sleepy, other = RUNNERS
-    points = {sleepy: "stop:requeue.before", other: "stop:start.after"}
-    with cluster(fail_points=points, unsafe=unsafe) as parts:
+    points = {sleepy: "stop:requeue.before,stop:requeue.after", other: "stop:start.after"}
+    # The other's lease lasts: else the first might take over before it puts the command back. And
+    # it must not freeze while it renews, holding the row.
+    leases = {other: {"lease_s": 200, "renew_s": 60}}
+    with cluster(fail_points=points, unsafe=unsafe, settings_of=leases) as parts:
         scene = Scene(parts)
-        parts.parts[other].signal(signal.SIGSTOP)
+        parts.parts[other].freeze()
         folder = parts.workspaces / PROJECT
         away = folder.with_name("away")
         folder.rename(away)
         case = scene.submit(Work(seed=4, stdout=1000, ends="never"))
-        scene.await_(lambda: len(parts.failures()) == 1)
+        scene.await_(lambda: parts.asleep_at("requeue.before"))
         away.rename(folder)
-        parts.parts[other].signal(signal.SIGCONT)
-        scene.await_(lambda: len(parts.failures()) == 2)
+        parts.parts[other].thaw()
+        scene.await_(lambda: parts.asleep_at("start.after"))
         scene.await_(parts.counter.read_text)
-        parts.parts[sleepy].signal(signal.SIGCONT)
-        # Either it puts the command back at once, or in time it takes it over.
-        scene.await_(lambda: (record := scene.record(case)) and _no_longer_just_claimed(record))
-        case.cancel_after_s = 0.0
-        scene.client.insist(
-            "POST", f"/projects/{PROJECT}/commands/{case.command_id}/cancel", case.key
-        )
-        parts.parts[other].signal(signal.SIGCONT)
+        parts.parts[sleepy].thaw()
+        scene.await_(lambda: parts.asleep_at("requeue.after"))
+        scene.cancel(case)
+        for name in RUNNERS:
+            parts.parts[name].thaw()
         return scene.verdict(settle_s=5.0 if unsafe else SETTLE_S)
-
-
-def _no_longer_just_claimed(record: dict[str, Any]) -> bool:
-    return bool(record["status"] == "queued" or record["started_at"])
 
 
 def asleep_until_its_command_is_archived() -> tuple[Verdict, list[str]]:
@@ -147,25 +157,19 @@ def asleep_until_its_command_is_archived() -> tuple[Verdict, list[str]]:
     points = {sleepy: "stop:append.before"}
     with cluster(fail_points=points, settings={"stream_keep_s": 1}) as parts:
         scene = Scene(parts)
-        parts.parts[other].signal(signal.SIGSTOP)
+        parts.parts[other].freeze()
         case = scene.submit(Work(seed=3, stdout=400_000, stderr=40_000, seconds=2.0))
-        scene.await_(parts.failures)
-        parts.parts[other].signal(signal.SIGCONT)
+        scene.await_(lambda: parts.asleep_at("append.before"))
+        parts.parts[other].thaw()
         scene.await_(lambda: scene.record(case).get("finished_at"))
-        key = f"rdev:{{{PROJECT}}}:{case.command_id}"
         with redis.Redis.from_url(parts.valkey.url) as client:
-            scene.await_(lambda: not client.exists(key))
-            parts.parts[sleepy].signal(signal.SIGCONT)
+            scene.await_(lambda: not client.exists(stream_of(case)))
+            parts.parts[sleepy].thaw()
             time.sleep(3.0)  # nothing tells that it does nothing
-            left = [key] if client.exists(key) else []
+            left = [stream_of(case)] if client.exists(stream_of(case)) else []
         return scene.verdict(), left
 
 
-def _taken_over(scene: Scene, case: Case) -> bool:
-    import psycopg
-
-    with psycopg.connect(scene.parts.postgres.url()) as sql:
-        row = sql.execute(
-            "select epoch >= 2 from commands where id = %s", (case.command_id,)
-        ).fetchone()
-    return bool(row and row[0])
+def stream_of(case: Case) -> str:
+    """The key of its stream in Redis."""
+    return f"rdev:{{{PROJECT}}}:{case.command_id}"

@@ -35,7 +35,7 @@ def test_a_runner_that_wakes_up_late_changes_nothing() -> None:
 
 def test_without_the_compare_on_append_doubled_bytes_are_caught() -> None:
     problems = paused_while_another_takes_over(unsafe="append").problems
-    assert problems.keys() & {"a reader's bytes are wrong", "GET output is wrong"}
+    assert {"a reader's bytes are wrong", "GET output is wrong"} <= problems.keys()
 
 
 def test_a_runner_that_wakes_up_late_puts_nothing_back_into_the_queue() -> None:
@@ -44,8 +44,7 @@ def test_a_runner_that_wakes_up_late_puts_nothing_back_into_the_queue() -> None:
 
 def test_without_the_epoch_an_untrue_end_is_caught() -> None:
     problems = asleep_with_a_requeue_in_hand(unsafe="epoch").problems
-    # Which of them depends on how far the other runner comes before its lease is renewed.
-    assert problems.keys() & {"ran, and the record says it did not", "untrue end"}
+    assert "ran, and the record says it did not" in problems
 
 
 def test_a_runner_that_slept_through_the_archiving_leaves_no_stream_behind() -> None:

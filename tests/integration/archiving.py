@@ -107,6 +107,10 @@ class House:
         with self.database.transaction() as tx:
             return tx.archive.is_archived(command.id)
 
+    def sql(self, statement: str) -> None:
+        with self.database.transaction() as tx:
+            tx.queue._sql.execute(statement)
+
     def until_archived(self, command: Command) -> Command:
         eventually(lambda: self.is_archived(command))
         return self.record(command)

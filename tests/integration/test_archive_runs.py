@@ -180,6 +180,35 @@ class SeenTooEarly(ObjectArchive):
         return super().segments(project_id, command_id)
 
 
+def test_what_the_archive_has_is_not_begun_again_where_it_cannot_be_completed(place):
+    """Given that Postgres lost the notes that it was seen off and archived (they are not worth an
+    fsync), and Redis the stream, when the files are gone already."""
+    with place.running():
+        command = place.submit("echo out; echo err >&2")
+        place.until_archived(command)
+    place.sql("update commands set announced = false, archived = false")
+    place.client.flushall()
+    with place.running():
+        place.until_archived(command)
+    assert not place.client.exists(f"rdev:{{{PROJECT}}}:{command.id}")
+    got = place.read(command)
+    assert types(got) == [QUEUED, STARTED, OUTPUT, OUTPUT, FINISHED]
+    assert place.output(command, "all") == b"out\nerr\n"
+
+
+def test_who_waits_for_a_stream_that_is_gone_everywhere_is_told_its_end(place):
+    command = place.submit("true")
+    place.sql(
+        "update commands set status = 'succeeded', started_at = now(), stdout_bytes = 4, "
+        "finished_at = now() - interval '1 minute', announced = true"
+    )
+    place.client.flushall()
+    with place.events() as events, events.command_reader(PROJECT, command.id) as reader:
+        assert reader.next(1.0) is None
+        with place.running():
+            assert types(collect(reader)) == [GAP, FINISHED]
+
+
 def test_two_runners_that_archive_one_command_leave_no_hole(place):
     """Redis loses the stream, which the other one had read before, and that one cleans up."""
     with place.running():

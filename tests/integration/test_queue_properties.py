@@ -23,7 +23,7 @@ from psycopg.rows import dict_row
 
 from rdev.adapters.postgres.commands import CommandRows
 from rdev.adapters.postgres.queue import QueueRows
-from rdev.domain.commands import Claim, Ending, Kind, Priority, Status, Submission
+from rdev.domain.commands import Claim, Ending, Kind, Priority, Status, Stopping, Submission
 
 KEYS = {"key-a": 1, "key-b": 2, "key-c": None}
 DEFAULT_LIMIT = 3
@@ -188,6 +188,24 @@ class QueueMachine(RuleBasedStateMachine):
             assert back == row.failures
 
     @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def wait(self, data: st.DataObject) -> None:
+        command_id, epoch = data.draw(st.sampled_from(self.claims))
+        row = self.rows[command_id]
+        waited_s = self.queue.wait(command_id, epoch, "The workspace is starting.")
+        may = self._holds(command_id, epoch) and not row.started and not row.cancel
+        assert (waited_s is not None) == may
+        if may:
+            row.status, row.waits = "queued", False
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def stopping(self, data: st.DataObject) -> None:
+        command_id, epoch = data.draw(st.sampled_from(self.claims))
+        stop = Stopping(Status.TIMED_OUT, "timeout")
+        assert self.queue.stopping(command_id, epoch, stop) == self._holds(command_id, epoch)
+
+    @precondition(lambda self: self.claims)
     @rule(data=st.data(), status=st.sampled_from([Status.SUCCEEDED, Status.FAILED, Status.LOST]))
     def finish(self, data: st.DataObject, status: Status) -> None:
         command_id, epoch = data.draw(st.sampled_from(self.claims))
@@ -200,6 +218,17 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def time_goes_by(self) -> None:
         self.sql.execute("update commands set not_before = '-infinity' where status = 'queued'")
+        for row in self.rows.values():
+            row.waits = False
+
+    @rule()
+    def clock_is_set_back(self) -> None:
+        """For what waits: its times lie ahead then."""
+        self.sql.execute(
+            "update commands set not_before = not_before + interval '1 h', "
+            "queued_at = queued_at + interval '1 h' where status = 'queued'"
+        )
+        self.queue.rebase_waiting()
         for row in self.rows.values():
             row.waits = False
 

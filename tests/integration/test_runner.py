@@ -23,8 +23,11 @@ from rdev.domain.events import FINISHED, START
 from rdev.domain.keys import Key
 from rdev.domain.projects import Project
 from rdev.errors import StoreUnavailable
+from rdev.ports import Liveness
 from rdev.services.exec import Exec, Wish
+from rdev.services.leases import Leases
 from rdev.services.runner import Runner
+from rdev.services.slots import Slots
 
 BY = Caller(Key("key-test", "test", "", ("admin",), datetime.now(UTC)))
 PROJECT = "demo"
@@ -36,7 +39,7 @@ class House:
 
     def __init__(self, database: Database, database_url: str, redis_url: str, folder: Path) -> None:
         self.database = database
-        self.url = database_url
+        self.database_url = database_url
         self.by = BY
         self.client = connect(redis_url)
         self.blocking = connect_blocking(redis_url, block_s=2)
@@ -61,6 +64,12 @@ class House:
                 (BY.key.id,),
             )
         self.runners: list[tuple[Runner, threading.Thread]] = []
+
+    def use_shell(self, *argv: str) -> None:
+        """For its supervisors, from now on."""
+        folder = self.folder
+        self.workspaces.close()
+        self.workspaces = LocalWorkspaces(folder / "w", folder / "c", drain_s=0.1, shell=argv)
 
     @property
     def workspace(self) -> Any:
@@ -93,6 +102,10 @@ class House:
         """Claim as a runner that then does nothing more would."""
         with self.database.transaction() as tx:
             return tx.queue.claim(Priority.NORMAL, runner="dead", lease_s=0.1, max_concurrent=5)
+
+    def sql(self, statement: str) -> None:
+        with psycopg.connect(self.database_url) as sql:
+            sql.execute(statement)
 
     def close(self) -> None:
         for runner, _ in self.runners:
@@ -272,6 +285,69 @@ def test_a_stream_that_redis_lost_between_output_and_end_is_whole_again(house: H
     assert (stream[-1].type, ended.output.stdout) == (FINISHED, 8)
 
 
+def test_one_whose_leader_was_killed_before_it_began_never_ran_and_is_not_lost(
+    house: House,
+) -> None:
+    # Its first write to a file kills it: that of its name into the start token.
+    house.use_shell("bash", "-c", 'ulimit -f 0; exec sh "$@"', "sh")
+    command = house.submit("touch ran")
+    house.start()
+    ended = house.ended(command)
+    assert (ended.status, ended.reason) == (Status.FAILED, "infrastructure")
+    assert (ended.exit_code, ended.started_at) == (None, None)
+    assert not (house.folder / "w" / PROJECT / "ran").exists()
+
+
+def test_a_lease_is_not_kept_for_a_worker_that_could_not_be_started(house: House) -> None:
+    house.submit()
+    leases, seen = Leases(), threading.Event()
+    slots = Slots(
+        1,
+        leases,
+        threading.Event(),
+        claim=house.claim,
+        see_through=lambda _held: seen.set(),
+        let_go=lambda _id: None,
+    )
+    before = threading.stack_size(1 << 46)  # no machine has as much, so no thread can be had
+    try:
+        with pytest.raises(RuntimeError, match="thread"):
+            slots.fill()
+    finally:
+        threading.stack_size(before)
+    assert (leases.pairs(), slots.busy) == ([], 0)
+    house.submit()
+    slots.fill()
+    assert seen.wait(ENOUGH_S)
+    slots.wait_free(ENOUGH_S)
+    assert (leases.pairs(), slots.busy) == ([], 0)
+
+
+def test_one_that_nobody_saw_start_ends_although_its_workspace_went_meanwhile(
+    house: House,
+) -> None:
+    house.use_shell("true")  # a supervisor that dies at once
+    command = house.submit("touch ran")
+    house.start()
+    folder = house.folder / "w" / PROJECT
+    await_((house.folder / "c" / PROJECT / command.id).exists)
+    folder.rename(folder.with_name("away"))
+    ended = house.ended(command)
+    assert (ended.status, ended.reason) == (Status.FAILED, "infrastructure")
+    assert ended.started_at is None
+    assert house.workspace.liveness(command.id) is Liveness.CANCELLED
+
+
+def test_what_a_killed_runner_left_half_prepared_goes_with_the_command(house: House) -> None:
+    command = house.submit()
+    half = house.folder / "c" / PROJECT / f".new.{command.id}.0123abcd"
+    half.mkdir()
+    (half / "launch").touch()
+    house.start()
+    house.ended(command)
+    await_(lambda: [entry.name for entry in half.parent.iterdir()] == [".tokens"])
+
+
 def test_a_refusal_is_recorded_with_its_sentence(house: House) -> None:
     house.start()
     lost = house.exec.submit(
@@ -314,6 +390,71 @@ def test_a_lease_from_before_the_clock_was_set_back_is_taken_over(house: House) 
         assert tx.queue.renew([(command.id, 1)], lease_s=5 * 3600)
     house.start()
     assert house.ended(command).status is Status.SUCCEEDED
+
+
+# That the database's clock was set back by an hour is the same as that its times lie an hour ahead.
+AHEAD = "clock_timestamp() + interval '1 hour'"
+
+
+def test_what_was_put_back_before_the_clock_was_set_back_runs_all_the_same(house: House) -> None:
+    command = house.submit()
+    house.sql(f"update commands set not_before = {AHEAD}")
+    house.start()
+    assert house.ended(command).status is Status.SUCCEEDED
+
+
+def test_a_project_that_was_held_before_the_clock_was_set_back_is_served_all_the_same(
+    house: House,
+) -> None:
+    command = house.submit()
+    house.sql(f"update projects set claim_after = {AHEAD}")
+    house.start()
+    assert house.ended(command).status is Status.SUCCEEDED
+
+
+def test_what_was_queued_before_the_clock_was_set_back_waits_no_longer_than_it_may(
+    house: House,
+) -> None:
+    before_it = house.submit("sleep 60")
+    assert house.claim().command.id == before_it.id  # and takes up the project's only place
+    house.sql("update commands set lease_until = clock_timestamp() + interval '2 minutes'")
+    house.sql("update projects set max_concurrent = 1")
+    command = house.submit(queue_timeout_s=1.0)
+    house.sql(f"update commands set queued_at = {AHEAD} where status = 'queued'")
+    house.start()
+    ended = house.ended(command)
+    assert (ended.status, ended.reason) == (Status.FAILED, "queue_timeout")
+    assert ended.finished_at is not None
+    assert ended.finished_at > ended.queued_at
+
+
+def test_what_ended_before_the_clock_was_set_back_is_seen_off(house: House) -> None:
+    command = house.submit("echo hi")
+    house.sql("update commands set status = 'failed', reason = 'infrastructure', "
+              f"finished_at = {AHEAD}")  # fmt: skip
+    house.start()
+    await_(lambda: house.streams.tail(PROJECT, command.id).finished)
+
+
+def test_a_command_is_not_timed_out_early_because_the_clock_was_set_forward(house: House) -> None:
+    line = "sleep 2; echo end"
+    command = house.submit(line, timeout_s=60)
+    house.workspace.start(_launch(house.claim(), line))
+    house.sql("update commands set started_at = clock_timestamp() - interval '1 hour'")
+    house.start()
+    assert house.ended(command).status is Status.SUCCEEDED
+
+
+def test_a_command_is_timed_out_by_its_own_time_although_another_runner_began(
+    house: House,
+) -> None:
+    command = house.submit("sleep 60", timeout_s=2)
+    house.workspace.start(_launch(house.claim(), "sleep 60"))
+    house.sql("update commands set started_at = clock_timestamp() + interval '1 hour'")
+    await_(lambda: (house.workspace.ran_for_s(command.id) or 0.0) > 2)
+    house.start()
+    ended = house.ended(command)
+    assert (ended.status, ended.reason) == (Status.TIMED_OUT, "timeout")
 
 
 def test_tickets_of_a_dead_taker_are_removed(house: House) -> None:

@@ -68,4 +68,6 @@ class ProjectFeed(Protocol):
     ) -> list[list[Entry]]:
         """For each (project, command, after, last): the entries between, `count` at most."""
 
+    def missing(self, project_id: str, command_ids: Sequence[str]) -> list[str]: ...
+
     def close(self) -> None: ...

@@ -49,6 +49,10 @@ class Workspace(Protocol):
         `cwd_outside_workspace`, `program_not_found`); then nothing was run, and the token is
         taken."""
 
+    def ran_for_s(self, command_id: str) -> float | None:
+        """For how many seconds it has been running, by a clock of the workspace's that nobody
+        sets. None where that cannot be told."""
+
     def exit(self, command_id: str) -> Exit | None:
         """How the leader ended, as soon as it is known (also while survivors drain)."""
 

@@ -116,11 +116,11 @@ class Attempt:
                 log.warning("workspace of %s: %s", held.claim.command.id, exc)
                 unreachable += 1
                 asked = asked or _asked_to_start(seeing)
-                if not (seeing and seeing.launched):
-                    if held.claim.surely_first and not asked:
-                        return self._put_back(held, exc.message)
-                    if unreachable >= MOST_FAILURES and self._forestalled(held):
-                        return Ending.never_ran(reason="infrastructure", message=exc.message)
+                if held.claim.surely_first and not asked:
+                    return self._put_back(held, exc.message)
+                in_vain = unreachable >= MOST_FAILURES and not (seeing and seeing.seen_to_start)
+                if in_vain and self._forestalled(held):
+                    return Ending.never_ran(reason="infrastructure", message=exc.message)
             except StoreUnavailable as exc:
                 log.warning("following %s: %s", held.claim.command.id, exc)
             except Exception as exc:
@@ -218,10 +218,11 @@ class Attempt:
             return Ending.never_ran(reason="infrastructure", message=why)
         self._try(lambda: self._workspaces.of(command.project_id).clean(command.id))
         reach("requeue.before")
-        if self._insist(held, lambda: self._requeue(held)) is None:
+        requeued = self._insist(held, lambda: self._requeue(held))
+        reach("requeue.after")
+        if requeued is None:
             held.lost = True  # or its cancel was asked for: the next claim sees to it
             raise LeaveIt
-        reach("requeue.after")
         return None
 
     def _wait_for(self, held: Held, why: str) -> Ending | None:

@@ -58,15 +58,22 @@ class Closing:
 
 def announce_end(streams: EventStreams, workspaces: Workspaces, command: Command) -> None:
     """Publish `command.finished`. However often: the stream takes it once. Where Redis lost the
-    stream, it is filled again first, as far as the workspace's files are there."""
+    stream, it is filled again first from the workspace's files; where those are gone too, it is
+    not begun, for it could not be completed: what is archived is all that can be had."""
     record = record_of(command)
     place = (command.project_id, command.id)
     said = streams.announce(*place, FINISHED, {"command": record}, command.output)
-    if said is Announced.BEHIND:
+    if said is Announced.BEHIND and _files_are_there(workspaces, command):
         queued, running = {**record, "status": "queued"}, {**record, "status": "running"}
         streams.announce(*place, QUEUED, {"command": queued})
         streams.announce(*place, STARTED, {"command": running, "attempt": 1})
         carry_output(workspaces.of(command.project_id), streams, command)
         said = streams.announce(*place, FINISHED, {"command": record}, command.output)
     if said is Announced.BEHIND:
-        log.error("the output of %s is gone: its stream cannot be completed", command.id)
+        log.warning("the stream of %s cannot be completed in Redis", command.id)
+
+
+def _files_are_there(workspaces: Workspaces, command: Command) -> bool:
+    workspace = workspaces.of(command.project_id)
+    ends = (("stdout", command.output.stdout), ("stderr", command.output.stderr))
+    return all(not end or workspace.read(command.id, stream, end - 1, 1) for stream, end in ends)

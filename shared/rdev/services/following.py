@@ -105,6 +105,10 @@ class Following:
             on_stop=on_stop,
         )
 
+    @property
+    def seen_to_start(self) -> bool:
+        return self._start_noted
+
     def to_its_end(self) -> Ending:
         """Raises WorkspaceUnavailable and StoreUnavailable: then call it again."""
         ending = self._forgotten() or self._prevented() or self._start()
@@ -290,9 +294,11 @@ class Following:
 
     def _ending(self, liveness: Liveness) -> Ending:
         command_id = self._command.id
-        if self._workspace.survivors(command_id):
-            self._workspace.signal(command_id, "KILL")
         stop = self._stops.why
+        # Of one that ended by itself its supervisor has seen to that; a look costs milliseconds.
+        seen_to = liveness is Liveness.ENDED and stop is None
+        if not seen_to and self._workspace.survivors(command_id):
+            self._workspace.signal(command_id, "KILL")
         ended = self._workspace.exit(command_id)
         if ended is None and stop is None:
             # The leader declined between two looks, so it was taken for started.

@@ -287,6 +287,15 @@ class Hub:
                         channel.stirred += 1
                         _ring(channel.bells)
             self._extend_commands(project_id, commands)
+            self._cool_missing(project_id, commands)
+
+    def _cool_missing(self, project_id: str, commands: dict[str, Channel]) -> None:
+        """Of streams that went, or never came, the archive or the record may tell the end."""
+        warm = [command_id for command_id, ch in commands.items() if ch.tail is not None]
+        for command_id in self.feed.missing(project_id, warm):
+            with self.lock:
+                commands[command_id].cool()
+                _ring(commands[command_id].bells)
 
 
 def _ring(bells: Sequence[Bell] | set[Bell] | tuple[()]) -> None:

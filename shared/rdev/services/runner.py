@@ -1,4 +1,4 @@
-"""The runner: takes commands from the queue and sees them through, each in a thread of its own.
+"""The runner: takes commands from the queue and sees them through, as many at once as it has slots.
 
 It keeps nothing that another runner would miss. Its leases are renewed by one thread; cancels come
 by a doorbell, or with the next renewal where the doorbell was not heard.
@@ -22,8 +22,9 @@ from rdev.services.background import Background
 from rdev.services.claiming import Claiming
 from rdev.services.closing import Closing
 from rdev.services.following import Rules
-from rdev.services.leases import Held, Leases, LeaveIt
+from rdev.services.leases import Leases
 from rdev.services.lifecycle import Lifecycle
+from rdev.services.slots import Slots
 from rdev.services.sweep import Sweep
 
 log = logging.getLogger(__name__)
@@ -98,12 +99,17 @@ class Runner:
         self._claiming = Claiming(
             name, transaction, lease_s=rules.lease_s, max_concurrent=rules.max_concurrent
         )
-        self._slots = threading.BoundedSemaphore(rules.slots)
-        self._workers = 0
-        self._workers_changed = threading.Condition()
         self._leases_first = threading.Event()
+        self._slots = Slots(
+            rules.slots,
+            self._leases,
+            self._stopping,
+            claim=self._claim,
+            see_through=self._attempt.see_through,
+            let_go=archiver.let_go if archiver else lambda _command_id: None,
+        )
         metrics.RUNNER_SLOTS.watch(lambda: [((), rules.slots)])
-        metrics.RUNNER_COMMANDS.watch(lambda: [((), self._workers)])
+        metrics.RUNNER_COMMANDS.watch(lambda: [((), self._slots.busy)])
         self._background = Background(self._stopping)
 
     # --- as a resident process, or inside a request ----------------------------------------------
@@ -113,7 +119,7 @@ class Runner:
         if self._archiver:
             self._archiver.start()
         self._background.run(self._renew_leases, self._hear_doorbell, self._sweep_regularly)
-        self.fill_slots()
+        self._slots.fill()
         while not self._stopping.is_set():
             self._await_ticket(_TICKET_WAIT_S)
         self._hand_over()
@@ -129,7 +135,7 @@ class Runner:
             self._look_everywhere()
             # A worker ends only when there was nothing for it to claim.
             while time.monotonic() < until and not self._stopping.is_set():
-                if not (self._workers or self._look_again_at):
+                if not (self._slots.busy or self._look_again_at):
                     break
                 self._await_ticket(_DRAIN_LOOK_S)
             if self._archiver:
@@ -148,8 +154,7 @@ class Runner:
 
     def _hand_over(self) -> bool:
         """Have the workers leave what they follow, give all leases back, and wake somebody."""
-        with self._workers_changed:
-            self._workers_changed.wait_for(lambda: self._workers == 0, _LEAVING_S)
+        self._slots.wait_free(_LEAVING_S)
         held = self._leases.pairs()
         if held:
             log.info("handing over %d commands", len(held))
@@ -171,63 +176,13 @@ class Runner:
         except StoreUnavailable:
             return True  # nobody knows; to be woken for nothing costs little
 
-    # --- slots -----------------------------------------------------------------------------------
-
-    def fill_slots(self) -> None:
-        """Start a worker for each free slot while there is something to claim."""
-        while not self._stopping.is_set() and self._slots.acquire(blocking=False):
-            claim = None
-            try:
-                claim = self._claim()
-            finally:
-                if claim is None:
-                    self._slots.release()
-            if claim is None:
-                return
-            self._give_slot(claim)
-
-    def _give_slot(self, claim: Claim) -> None:
-        """The caller holds a slot; the worker frees it."""
-        held = self._leases.hold(claim)
-        with self._workers_changed:
-            self._workers += 1
-        name = claim.command.id
-        threading.Thread(target=self._work, args=(held,), name=name, daemon=True).start()
-
-    def _work(self, held: Held | None) -> None:
-        """See commands through, one after the other, until there is none to claim: whoever frees
-        a place under a key's limit also fills it."""
-        try:
-            while held is not None:
-                self._see_through(held)
-                claim = None if self._stopping.is_set() else self._claim()
-                held = self._leases.hold(claim) if claim else None
-        finally:
-            self._slots.release()
-            with self._workers_changed:
-                self._workers -= 1
-                self._workers_changed.notify_all()
-
-    def _see_through(self, held: Held) -> None:
-        try:
-            self._attempt.see_through(held)
-        except LeaveIt:
-            if not held.lost:
-                return  # stays among our leases: the handover releases it
-        except Exception:
-            # Whatever it is, the command goes on: its lease runs out and it is taken up again.
-            log.exception("left %s to the sweep", held.claim.command.id)
-        self._leases.drop(held)
-        if self._archiver:
-            self._archiver.let_go(held.claim.command.id)
+    # --- in the background -----------------------------------------------------------------------
 
     def _claim(self) -> Claim | None:
         claim, none_left = self._claiming.next(leases_first=self._leases_first.is_set())
         if none_left:
             self._leases_first.clear()
         return claim
-
-    # --- in the background -----------------------------------------------------------------------
 
     def _look_again_soon(self) -> None:
         """A command waits for its workspace: no ticket tells when it is to be claimed again."""
@@ -239,13 +194,13 @@ class Runner:
             timeout_s = min(timeout_s, max(0.01, look_at - time.monotonic()))
         try:
             if self._tickets.take(self.name, timeout_s):
-                self.fill_slots()
+                self._slots.fill()
             elif look_at is not None and time.monotonic() >= look_at:
                 self._look_again_at = None
-                self.fill_slots()
+                self._slots.fill()
         except StoreUnavailable as exc:
             log.warning("no tickets: %s", exc)
-            self.fill_slots()
+            self._slots.fill()
             self._stopping.wait(timeout_s)
 
     def _renew_leases(self) -> None:
@@ -281,11 +236,11 @@ class Runner:
 
     def _look_everywhere(self) -> None:
         self._leases_first.set()
-        self.fill_slots()
+        self._slots.fill()
         self._sweep.run()
         if self._archiver:
             self._try(self._archiver.sweep)
-        self.fill_slots()
+        self._slots.fill()
 
     def _try(self, act: Callable[[], object]) -> None:
         try:

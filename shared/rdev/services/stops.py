@@ -52,9 +52,16 @@ class Stops:
         return self._stop.signal if self._stop else None
 
     def runs(self) -> None:
-        """Its time begins now, unless it has."""
-        if self._running_since is None:
-            self._running_since = time.monotonic()
+        """Its time begins now, unless it has. Where another runner saw it begin, the workspace
+        tells for how long it has been running; only where that cannot, the database's clock,
+        which somebody may have set meanwhile."""
+        if self._running_since is not None:
+            return
+        now = time.monotonic()
+        if self._command.started_at is not None:
+            ran_for_s = self._workspace.ran_for_s(self._command.id)
+            now -= self._claim.running_s if ran_for_s is None else max(0.0, ran_for_s)
+        self._running_since = now
 
     def end_if_due(self, written: int) -> None:
         """Send what is due, for a command that has written so many bytes."""
@@ -62,14 +69,16 @@ class Stops:
         if stop is None:
             return
         if stop.signal is None:
-            stop.signal = "TERM"
-            stop.kill_at = time.monotonic() + self._kill_grace_s
             reach("stop.before")
+            self._send(stop, "TERM")
+            stop.kill_at = time.monotonic() + self._kill_grace_s
         elif time.monotonic() >= stop.kill_at:
-            stop.signal = "KILL"
-        else:
-            return
-        self._workspace.signal(self._command.id, stop.signal)
+            self._send(stop, "KILL")
+
+    def _send(self, stop: _Stop, name: str) -> None:
+        """Noted once it is sent: a workspace that does not answer gets it again."""
+        self._workspace.signal(self._command.id, name)
+        stop.signal = name
 
     def next_look_s(self, most_s: float) -> float:
         """In how many seconds there may be something to do."""
@@ -77,7 +86,7 @@ class Stops:
             return min(most_s, 0.05)
         if self._running_since is None:
             return most_s
-        left = self._running_since + self._time_left_s() - time.monotonic()
+        left = self._running_since + self._command.timeout_s - time.monotonic()
         return max(0.001, min(most_s, left + 0.001))
 
     def _decide(self, written: int) -> _Stop | None:
@@ -97,15 +106,9 @@ class Stops:
         return self._stop
 
     def _timed_out(self) -> bool:
-        """By this machine's clock since the start; by the record's where another runner began."""
         if self._running_since is None:
             return False
-        return time.monotonic() - self._running_since > self._time_left_s()
-
-    def _time_left_s(self) -> float:
-        if self._command.started_at is None:
-            return self._command.timeout_s
-        return max(0.0, self._command.timeout_s - self._claim.running_s)
+        return time.monotonic() - self._running_since > self._command.timeout_s
 
     def _output_exceeded(self, written: int) -> bool:
         limit: int | None = self._command.spec.get("limits", {}).get("output_mb")

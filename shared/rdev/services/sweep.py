@@ -61,6 +61,7 @@ class Sweep:
 
     def _see_off(self) -> None:
         with self._transaction() as tx:
+            tx.queue.rebase_waiting()
             expired = tx.queue.expire_waiting()
             for command in expired:
                 facts.command_finished(tx, command)

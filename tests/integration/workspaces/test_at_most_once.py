@@ -63,14 +63,26 @@ def test_a_directory_that_a_crash_left_prepared_is_started(place):
     assert place.run(launch) == (0, b"hi\nhi\n", b"")
 
 
-def test_a_token_that_nobody_alive_can_have_taken_is_a_dead_command(place):
+def test_a_leader_that_is_killed_before_it_signs_has_started_nothing_and_nobody_ever_will(
+    place, shell
+):
+    """By the kernel, for its first write to a file."""
     place.run(place.launch("true"))
-    eventually((place.commands / "cmd-1/synced").exists)
-    for name in ("done", "exit"):
-        (place.commands / "cmd-1" / name).unlink()
-    # Killed between the token's creation and its content.
-    (place.commands / ".tokens/cmd-1").write_text("")
-    assert place.workspace.liveness("cmd-1") is Liveness.DEAD
+    token, second = place.commands / ".tokens/cmd-2", place.commands / "cmd-2"
+    second.mkdir()
+    (second / "launch").write_text('enter .\nexec "$@" touch ran\n')
+    argv = [*shell, str(SUPERVISOR), str(second), str(token), str(place.root), "50"]
+    killed = ["bash", "-c", 'ulimit -f 0; exec "$@"', "killed", *argv]
+    subprocess.run(killed, env={"PATH": os.defpath}, stderr=subprocess.DEVNULL, check=False)
+    assert token.read_text() == ""
+    assert place.workspace.liveness("cmd-2") is Liveness.ENDED
+    reason, message = place.workspace.refusal("cmd-2")
+    assert reason == "infrastructure"
+    assert "killed before it began" in message
+    subprocess.run(argv, env={"PATH": os.defpath}, check=True)
+    assert place.workspace.liveness("cmd-2") is Liveness.ENDED
+    assert place.workspace.exit("cmd-2") is None
+    assert not (place.root / "ran").exists()
 
 
 def test_tokens_outlive_the_directory_for_their_time(place):

@@ -6,6 +6,7 @@ import psycopg
 from psycopg.rows import DictRow
 
 from rdev.adapters.postgres.commands import COLUMNS, command_of
+from rdev.adapters.postgres.sweeping import AHEAD
 from rdev.domain.commands import Command
 
 
@@ -19,9 +20,9 @@ class ArchiveRows:
             f"""
             select {COLUMNS} from commands
             where not archived and announced and status not in ('queued', 'running')
-                and finished_at < now() - make_interval(secs => %s)
+                and (finished_at < now() - make_interval(secs => %s) or finished_at > {AHEAD})
             order by finished_at limit %s
-            """,  # noqa: S608 - a constant
+            """,  # noqa: S608 - constants
             (older_than_s, limit),
         )
         return [command_of(row) for row in rows]

@@ -11,10 +11,41 @@ from rdev.domain.sweeps import LastSweep
 _AT_ONCE = 500
 """Rows changed by one statement: a backlog must not outlast its time limit."""
 
+AHEAD = "clock_timestamp() + interval '1 minute'"
+"""Further ahead than anything is planned in these tables: such a time was written before the
+database's clock was set back."""
+
 
 class SweepRows:
     def __init__(self, connection: psycopg.Connection[DictRow]) -> None:
         self._sql = connection
+
+    def rebase_waiting(self) -> None:
+        """Have what waits go by the clock as it is now: after it was set back, nothing waits
+        until it has caught up."""
+        self._sql.execute(
+            f"""
+            update commands set not_before = least(not_before, clock_timestamp()),
+                queued_at = least(queued_at, clock_timestamp()),
+                waiting_since = least(waiting_since, clock_timestamp())
+            where id in (
+                select id from commands where status = 'queued'
+                    and greatest(not_before, queued_at, waiting_since) > {AHEAD}
+                limit %s for update skip locked
+            )
+            """,  # noqa: S608 - a constant
+            (_AT_ONCE,),
+        )
+        self._sql.execute(
+            f"""
+            update projects set used_at = least(used_at, clock_timestamp()), claim_after = null
+            where id in (
+                select id from projects where claim_after > {AHEAD} or used_at > {AHEAD}
+                limit %s for update skip locked
+            )
+            """,  # noqa: S608 - a constant
+            (_AT_ONCE,),
+        )
 
     def expire_waiting(self) -> list[Command]:
         """Fail some of what has waited for longer than its `queue_timeout_s`."""
@@ -41,7 +72,7 @@ class SweepRows:
             f"""
             select {COLUMNS} from commands
             where not announced and status not in ('queued', 'running')
-                and finished_at < now() - make_interval(secs => %s)
+                and (finished_at < now() - make_interval(secs => %s) or finished_at > {AHEAD})
             order by random() limit %s
             """,  # noqa: S608 - constants
             (older_than_s, limit),

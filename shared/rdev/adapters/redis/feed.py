@@ -78,6 +78,16 @@ class Feed:
             replies = cast("list[list[Raw]]", pipe.execute())
         return [entries(raw) for raw in replies]
 
+    def missing(self, project_id: str, command_ids: Sequence[str]) -> list[str]:
+        """Those of these commands that have no stream."""
+        if not command_ids:
+            return []
+        with translated(), self._client.pipeline(transaction=False) as pipe:
+            for command_id in command_ids:
+                pipe.exists(command_key(project_id, command_id))
+            there = pipe.execute()
+        return [each for each, found in zip(command_ids, there, strict=True) if not found]
+
     def close(self) -> None:
         with translated():
             self._client.delete(self._doorbell)

@@ -34,6 +34,7 @@ if failpoints.without("append"):  # to show that the chaos suite would notice
         "then",
     ).replace("if flag == 'o' then", "stdout, stderr = stdout_now, stderr_now if flag == 'o' then")
 _TRIM = files("rdev.adapters.redis").joinpath("trim.lua").read_text()
+_FORGET = files("rdev.adapters.redis").joinpath("forget.lua").read_text()
 
 
 class Streams:
@@ -45,6 +46,7 @@ class Streams:
         self._keep_notices = keep_notices
         self._script = client.register_script(_APPEND)
         self._trim = client.register_script(_TRIM)
+        self._forget = client.register_script(_FORGET)
 
     def append(
         self,
@@ -104,9 +106,10 @@ class Streams:
             self._trim(keys=[command_key(project_id, command_id)], args=[str(entry_id)])
 
     def forget(self, project_id: str, command_id: str, *, after_s: int) -> None:
-        """Let the stream go in `after_s` seconds."""
+        """Let the stream go in `after_s` seconds, or at once where its end is not in it: for one
+        of which all that can be had is archived."""
         with translated():
-            self._client.expire(command_key(project_id, command_id), after_s)
+            self._forget(keys=[command_key(project_id, command_id)], args=[after_s])
 
     def delete(self, project_id: str, command_id: str) -> None:
         """Drop a command's stream."""

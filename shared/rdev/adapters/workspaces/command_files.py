@@ -99,6 +99,14 @@ class CommandFiles:
         reason, _, message = text.removesuffix("\n").partition("\n")
         return reason, message
 
+    def refuse(self, reason: str, message: str) -> None:
+        """Say that nothing was run, in the place of a leader that no longer can. Where the
+        directory is gone, nothing is left to say it to."""
+        new = self.directory / f"refused.{os.urandom(4).hex()}"
+        with suppress(FileNotFoundError):
+            _write(new, f"{reason}\n{message}\n".encode())
+            new.replace(self.directory / "refused")
+
     def ended(self) -> bool:
         """The leader ended, or declined to begin."""
         return self.exit() is not None or self.has("refused")
@@ -129,15 +137,16 @@ class CommandFiles:
         return True
 
     def remove(self) -> None:
-        """Remove the directory; it is gone for others at once. Twice is no error."""
-        old = self.project / f"{REMOVING}{self.command_id}.{os.urandom(4).hex()}"
-        try:
+        """Remove the directory, which is gone for others at once, and what killed runners left
+        of preparing or removing it. Twice is no error."""
+        with suppress(FileNotFoundError):
+            old = self.project / f"{REMOVING}{self.command_id}.{os.urandom(4).hex()}"
             self.directory.rename(old)
-        except FileNotFoundError:
-            return
-        # Twice: its supervisor may put the last file, `synced`, into it meanwhile.
-        shutil.rmtree(old, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        for kind in (PREPARING, REMOVING):
+            for left in self.project.glob(f"{kind}{self.command_id}.*"):
+                # Twice: its supervisor may put the last file, `synced`, into it meanwhile.
+                shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -25,6 +25,8 @@ from rdev.ports import Liveness
 
 SUPERVISOR = Path(__file__).with_name("supervisor.sh")
 
+_NEVER_BEGAN = "The process that was to become it was killed before it began. Submit it again."
+
 
 @contextmanager
 def asking(what: str) -> Iterator[None]:
@@ -103,6 +105,13 @@ class LocalWorkspace:
     def refusal(self, command_id: str) -> tuple[str, str] | None:
         with asking(f"cannot see {command_id}"):
             return self._files(command_id).refusal()
+
+    def ran_for_s(self, command_id: str) -> float | None:
+        with asking(f"cannot see {command_id}"):
+            token = self._files(command_id).token()
+        if token is None or token.leader is None or self._boots(token) != {self._means.boot}:
+            return None
+        return token.leader.age_s()
 
     def exit(self, command_id: str) -> Exit | None:
         with asking(f"cannot see {command_id}"):
@@ -197,14 +206,27 @@ class LocalWorkspace:
         back (a full disk); then nothing has begun."""
         if files.has("done"):
             return Liveness.ENDED
-        if not token.signed and files.token() != token:
-            return self.liveness(files.command_id)
+        if not token.signed:
+            if files.token() != token:
+                return self.liveness(files.command_id)
+            if self._never_began(token):
+                files.refuse("infrastructure", _NEVER_BEGAN)
         self._kill(files, token)
         _end_feeder(files)
         if not files.ended():
             return Liveness.DEAD
         files.finish()
         return Liveness.ENDED
+
+    def _never_began(self, token: StartToken) -> bool:
+        """Of a token that nobody alive can sign. Signing comes before everything else, and is
+        lost by a power cut alone. The token stays where it is: to take it away so that another
+        may start could let two of them in."""
+        return bool(self._means.boot) and self._boots(token) == {self._means.boot}
+
+    def _boots(self, token: StartToken) -> set[str]:
+        """Of the machine, in which somebody took it or may have."""
+        return {taker.boot for taker in token.takers}
 
     def _kill(self, files: CommandFiles, token: StartToken) -> None:
         files.cgroup().kill()

@@ -291,6 +291,7 @@ look() {
             done
         done
     fi
+    ! read -r now _ </proc/uptime || tell "now $now"
     for name in launch refused done synced; do
         [ ! -e "$1/$name" ] || tell "has $name"
     done

@@ -28,6 +28,9 @@ _RINGS = 1000
 """As many rings unheard: the fifo they go into takes 65,536 before whoever rings would wait."""
 _KILL_S = 60.0
 _EXIT = re.compile(r"\d{1,3}", re.ASCII)
+_SECONDS = re.compile(r"\d{1,12}(\.\d{1,9})?", re.ASCII)
+_TICKS = 100
+"""A second, of process times on Linux (USER_HZ), on every architecture that Kubernetes runs on."""
 _LOOKS = 5
 _FILES = {"stdout": "out", "stderr": "err"}
 
@@ -45,6 +48,8 @@ class Seen:
     """The life of the pod in which it was prepared."""
     moved: bool
     """That was another container than the one that was looked into."""
+    up_s: float | None
+    """How long after its boot the machine was looked at."""
     unsteady: bool
     """Its token changed meanwhile."""
 
@@ -56,7 +61,7 @@ class Seen:
     def of(cls, answer: Answer) -> "Seen":
         refused = answer.words("refused")
         reason, _, message = refused[0].partition(" ") if refused else ("", "", "")
-        status = answer.word("exit")
+        status, now = answer.word("exit"), answer.word("now")
         return cls(
             token=_token(answer),
             alive=frozenset(_process(each) for each in answer.words("alive")),
@@ -65,6 +70,7 @@ class Seen:
             refusal=(reason, message) if refused else None,
             pod=answer.word("pod"),
             moved="moved" in answer.lines,
+            up_s=float(now) if _SECONDS.fullmatch(now) else None,
             unsteady="again" in answer.lines,
         )
 
@@ -139,6 +145,15 @@ class PodWorkspace:
 
     def refusal(self, command_id: str) -> tuple[str, str] | None:
         return self._look(command_id).refusal
+
+    def ran_for_s(self, command_id: str) -> float | None:
+        seen = self._look(command_id)
+        token, boot = seen.token, self._shell.there().boot
+        if token is None or token.leader is None or seen.up_s is None:
+            return None
+        if any(taker.boot != boot for taker in token.takers):
+            return None
+        return seen.up_s - token.leader.start / _TICKS
 
     def exit(self, command_id: str) -> Exit | None:
         return self._look(command_id).exit

@@ -1,0 +1,95 @@
+"""How many commands one runner sees through at once: a thread for each, as long as there is
+something to claim."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from rdev.domain.commands import Claim
+from rdev.services.leases import Held, Leases, LeaveIt
+
+log = logging.getLogger(__name__)
+
+
+class Slots:
+    """`claim` finds the next command to see through, if there is one, and `see_through` does it;
+    `let_go` is told of each command that this runner holds no more."""
+
+    def __init__(
+        self,
+        count: int,
+        leases: Leases,
+        stopping: threading.Event,
+        *,
+        claim: Callable[[], Claim | None],
+        see_through: Callable[[Held], None],
+        let_go: Callable[[str], None],
+    ) -> None:
+        self._free = threading.BoundedSemaphore(count)
+        self._leases = leases
+        self._stopping = stopping
+        self._claim = claim
+        self._see_through = see_through
+        self._let_go = let_go
+        self._changed = threading.Condition()
+        self.busy = 0
+
+    def fill(self) -> None:
+        """Start a worker for each free slot while there is something to claim."""
+        while not self._stopping.is_set() and self._free.acquire(blocking=False):
+            claim = None
+            try:
+                claim = self._claim()
+            finally:
+                if claim is None:
+                    self._free.release()
+            if claim is None:
+                return
+            self._give(claim)
+
+    def wait_free(self, timeout_s: float) -> None:
+        """Wait for all workers to have ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.busy == 0, timeout_s)
+
+    def _give(self, claim: Claim) -> None:
+        """The caller holds a slot; the worker frees it."""
+        held = self._leases.hold(claim)
+        with self._changed:
+            self.busy += 1
+        name = claim.command.id
+        try:
+            threading.Thread(target=self._work, args=(held,), name=name, daemon=True).start()
+        except BaseException:  # no more threads: a lease that nobody works for is not to be renewed
+            self._leases.drop(held)
+            self._leave()
+            raise
+
+    def _work(self, held: Held | None) -> None:
+        """See commands through, one after the other, until there is none to claim: whoever frees
+        a place under a key's limit also fills it."""
+        try:
+            while held is not None:
+                self._see_one_through(held)
+                claim = None if self._stopping.is_set() else self._claim()
+                held = self._leases.hold(claim) if claim else None
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._free.release()
+        with self._changed:
+            self.busy -= 1
+            self._changed.notify_all()
+
+    def _see_one_through(self, held: Held) -> None:
+        try:
+            self._see_through(held)
+        except LeaveIt:
+            if not held.lost:
+                return  # stays among our leases: the handover releases it
+        except Exception:
+            # Whatever it is, the command goes on: its lease runs out and it is taken up again.
+            log.exception("left %s to the sweep", held.claim.command.id)
+        self._leases.drop(held)
+        self._let_go(held.claim.command.id)
