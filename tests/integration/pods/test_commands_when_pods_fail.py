@@ -13,6 +13,7 @@ from rdev.domain.commands import Status
 from small_cluster import PODS
 
 COUNTED = "echo x >>count; echo begun; until [ -e go ]; do sleep 0.02; done; echo over"
+TALKATIVE = "echo x >>count; echo begun; i=0; until [ -e go ]; do i=$((i + 1)); echo line $i; done; echo over"
 
 
 # --- what kills its processes --------------------------------------------------------------------
@@ -104,3 +105,191 @@ def test_what_loses_its_pod_while_it_runs_is_lost_for_the_pods_reason(running, b
         assert running.streamed(ended) == b"begun\n"
         assert running.ended(running.submit("cat count")).status is Status.SUCCEEDED
     assert running.reads("count") == "x\n"
+
+
+def test_what_was_written_until_its_pod_went_is_in_the_stream_once(running):
+    running.create()
+    with running.runner():
+        command = running.submit(TALKATIVE)
+        wait_for(lambda: len(running.streamed(command)) > 100_000)
+        vanished(running)
+        ended = running.ended(command)
+    assert ended.status is Status.LOST
+    streamed = running.streamed(ended)
+    assert ended.output.stdout == len(streamed)
+    whole, _, _ = streamed.rpartition(b"\n")
+    first, *numbered = whole.splitlines()
+    assert (first, numbered) == (b"begun", [b"line %d" % i for i in range(1, len(numbered) + 1)])
+
+
+# --- what does not -------------------------------------------------------------------------------
+
+
+def api_away(running: Running) -> None:
+    running.there.away = True
+    running.there.cut_execs()
+    time.sleep(0.7)
+    running.there.away = False
+
+
+def api_busy(running: Running) -> None:
+    running.there.busy_s = 1
+    running.there.cut_execs()
+    running.there.hang_up()
+    time.sleep(0.5)
+    running.there.busy_s = 0
+
+
+def watches_forgotten(running: Running) -> None:
+    running.there.forget()
+    running.there.cut_execs()
+
+
+def kubelet_restarted(running: Running) -> None:
+    running.there.cut_execs()
+
+
+def connections_frozen(running: Running) -> None:
+    running.there.freeze_execs()
+
+
+def node_lost_for_a_while(running: Running) -> None:
+    before = running.there.get(PODS, running.pod)
+    running.there.lose_node()
+    time.sleep(0.3)
+    assert before is not None
+    running.there.status(running.pod, **before["status"])
+    node_is_back(running)
+
+
+def clock_an_hour_ahead(running: Running) -> None:
+    running.there.clock_skew = timedelta(hours=1)
+    running.there.forget()
+    running.there.cut_execs()
+
+
+HARMLESS = (
+    api_away,
+    api_busy,
+    watches_forgotten,
+    kubelet_restarted,
+    connections_frozen,
+    node_lost_for_a_while,
+    clock_an_hour_ahead,
+)
+
+
+@pytest.mark.parametrize("befalls", HARMLESS, ids=lambda each: each.__name__)
+def test_what_goes_on_in_its_pod_is_attached_again_and_no_byte_is_lost(running, befalls):
+    running.create()
+    with running.runner():
+        command = running.submit(TALKATIVE.replace("; done", "; sleep 0.002; done"))
+        running.await_running_command(command, b"begun\n")
+        befalls(running)
+        far = len(running.streamed(command))
+        wait_for(lambda: len(running.streamed(command)) > far)
+        running.writes("go")
+        ended = running.ended(command)
+    assert (ended.status, ended.exit_code) == (Status.SUCCEEDED, 0)
+    assert_whole(running.streamed(ended))
+    assert ended.output.stdout == len(running.streamed(ended))
+    assert running.reads("count") == "x\n"
+
+
+def assert_whole(streamed: bytes) -> None:
+    first, *numbered, last = streamed.splitlines()
+    assert (first, last) == (b"begun", b"over")
+    assert numbered == [b"line %d" % i for i in range(1, len(numbered) + 1)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_connections_cut_or_frozen_at_any_byte_cost_no_byte_and_no_second_start(running, seed):
+    chance = random.Random(seed)
+    running.create()
+    running.there.faults[:] = [_fault(chance) for _ in range(12)]
+    with running.runner():
+        command = running.submit(
+            "echo x >>count; i=0; while [ $i -lt 3000 ]; do i=$((i + 1)); echo line $i; done;"
+            " cat count >&2; exit 7"
+        )
+        ended = running.ended(command)
+    assert (ended.status, ended.exit_code) == (Status.FAILED, 7)
+    assert running.streamed(ended) == b"".join(b"line %d\n" % i for i in range(1, 3001))
+    assert running.serving.streamed(ended, "stderr") == b"x\n"
+
+
+def _fault(chance: random.Random) -> Fault:
+    """Most strike while the scripts go over, and some long after."""
+    at = chance.choice([chance.randrange(200), chance.randrange(20_000), chance.randrange(60_000)])
+    frozen = chance.random() < 0.15
+    return (
+        Fault(received=at, frozen=frozen)
+        if chance.random() < 0.6
+        else Fault(sent=at, frozen=frozen)
+    )
+
+
+# --- where its runner was when it struck ---------------------------------------------------------
+
+POINTS = ("start.before", "start.after", "start.announced", "append.after", "finish.before")
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_runner_killed_anywhere_and_the_pod_with_it_leave_one_true_end(running, point):
+    running.create()
+    command = running.submit(
+        "echo x >>count; cat count; until [ -e go ]; do sleep 0.02; done; exit 5"
+    )
+    if point == "finish.before":
+        running.writes("go")
+    running.dies_at(point)
+    if point != "start.before":
+        wait_for(lambda: running.reads("count"))
+    running.there.vanish(running.pod)
+    running.await_running()
+    running.writes("go")
+    with running.runner():
+        ended = running.ended(command)
+    expected = {
+        "start.before": (Status.FAILED, 5),
+        "finish.before": (Status.FAILED, 5),
+    }.get(point, (Status.LOST, None))
+    assert (ended.status, ended.exit_code) == expected
+    assert running.streamed(ended) == b"x\n"
+    assert running.reads("count") == "x\n"
+    if ended.status is Status.LOST:
+        assert ended.reason_message
+
+
+def test_a_killed_runner_is_succeeded_by_another_that_knows_nothing(running):
+    running.create()
+    command = running.submit(TALKATIVE.replace("; done", "; sleep 0.002; done"))
+    with running.runner_process() as process:
+        running.await_running_command(command, b"begun\n")
+        process.kill()
+        process.wait()
+    far = len(running.streamed(command))
+    with running.runner(), running.runner(of_another=True):
+        wait_for(lambda: len(running.streamed(command)) > far)
+        running.writes("go")
+        ended = running.ended(command)
+    assert ended.status is Status.SUCCEEDED
+    assert_whole(running.streamed(ended))
+    assert running.reads("count") == "x\n"
+
+
+def test_many_commands_of_two_runners_survive_what_befalls_their_connections(running):
+    running.create()
+    chance = random.Random(7)
+    running.there.faults[:] = [_fault(chance) for _ in range(20)]
+    with running.runner(), running.runner(of_another=True):
+        commands = [
+            running.submit(f"echo {i} >>count; echo {i}; sleep 0.1; exit {i}") for i in range(16)
+        ]
+        for _ in range(3):
+            time.sleep(0.2)
+            running.there.cut_execs()
+        for i, command in enumerate(commands):
+            ended = running.ended(command)
+            assert (ended.exit_code, running.streamed(ended)) == (i, b"%d\n" % i)
+    assert sorted(map(int, running.reads("count").split())) == list(range(16))

@@ -15,7 +15,9 @@
 
 exec 3>&2 2>/dev/null
 umask 077
-LC_ALL=C
+# What the container's environment says of languages and units is not meant for this.
+export LC_ALL=C
+unset BLOCK_SIZE LS_BLOCK_SIZE BLOCKSIZE GREP_OPTIONS POSIXLY_CORRECT
 commands=$1 workspace=$2 nonce=$3 supervisor=$4 sha256=$5 drain=$6
 needed='cat dd env find grep head ln ls mkdir mkfifo mv rm setsid sha256sum sleep touch'
 
@@ -31,6 +33,12 @@ done_with() {
 
 fail() {
     printf '%s%s ! %s\n' "$answer" "$number" "$1" >&3
+}
+
+# Whether there is a file $1 that can be opened without waiting for anybody: commands may put what
+# they like in its place.
+plain() {
+    [ -f "$1" ] && [ ! -L "$1" ]
 }
 
 # Sets at to where descriptor $1 of this shell stands.
@@ -51,6 +59,9 @@ seek() {
 # question would not be found. 1: they are not all there.
 receive() {
     at=0
+    if [ -e "$2" ] || [ -L "$2" ]; then
+        rm -rf "$2"
+    fi
     if [ "$1" -eq 0 ]; then
         command : >"$2"
         return
@@ -91,7 +102,7 @@ examine() {
     token='' takers='' leader='' begun=''
     [ -e ".tokens/$1" ] || return 1
     signed=
-    read -r token <".tokens/$1" && signed=yes
+    plain ".tokens/$1" && read -r token <".tokens/$1" && signed=yes
     case $signed$token in
     cancelled | yescancelled) return 0 ;;
     yes*:*:*:*:*) takers=$token ;;
@@ -154,7 +165,7 @@ kill_all() {
 
 # Kills what copies the stdin of $1: its supervisor would have told it to end.
 end_feeder() {
-    read -r feeder <"$1/feeder" || return 0
+    plain "$1/feeder" && read -r feeder <"$1/feeder" || return 0
     ! alive "${feeder%:*}" "${feeder#*:}" || kill -KILL "${feeder%:*}"
 }
 
@@ -186,11 +197,19 @@ hello() {
     fi
     workspace=$here
     commands=$(pwd)
-    # Whoever is first names these files; the link fails for all others.
-    echo "$nonce" >".life.$nonce"
-    ln ".life.$nonce" .life
-    rm -f ".life.$nonce"
-    read -r life <.life
+    # Whoever is first names these files; the link fails for all others. After a power cut the name
+    # may be empty: then tokens may have been lost too.
+    [ ! -e .life ] || { plain .life && [ -s .life ]; } || rm -rf .life
+    if [ ! -e .life ]; then
+        rm -rf ".life.$nonce"
+        echo "$nonce" >".life.$nonce" && ln ".life.$nonce" .life
+        rm -f ".life.$nonce"
+    fi
+    if ! plain .life || ! read -r life <.life; then
+        tell unwritable
+        done_with ''
+        return
+    fi
     boot=
     read -r boot </proc/sys/kernel/random/boot_id
     # Which container this is, of all that the pod has had: when its first process began.
@@ -216,11 +235,11 @@ deliver() {
 
 # What this container gives its processes.
 environ() {
-    cat /proc/$$/environ >".env.$nonce"
-    measure ".env.$nonce"
-    cat ".env.$nonce"
-    rm -f ".env.$nonce"
-    done_with "$size"
+    command exec 7<"/proc/$$/environ" || { done_with 0 && return; }
+    cat <&7
+    where 7
+    exec 7<&-
+    done_with $at
 }
 
 # start ID LIFE LENGTH STDIN OPEN POD: STDIN is the length of its stdin, or -.
@@ -273,8 +292,12 @@ start() {
 }
 
 throw_away() {
-    receive "$1" /dev/null
-    [ "$2" = - ] || receive "$2" /dev/null
+    for length in "$1" "$2"; do
+        case $length in
+        0 | -) ;;
+        *) dd bs="$length" count=1 iflag=fullblock >/dev/null ;;
+        esac
+    done
 }
 
 # look ID: processes before files, so that what they left is final; the token again at last.
@@ -295,9 +318,10 @@ look() {
     for name in launch refused done synced; do
         [ ! -e "$1/$name" ] || tell "has $name"
     done
-    ! read -r status <"$1/exit" || tell "exit $status"
-    ! { read -r reason && IFS= read -r message; } <"$1/refused" || tell "refused $reason $message"
-    if read -r pod was <"$1/pod"; then
+    ! plain "$1/exit" || ! read -r status <"$1/exit" || tell "exit $status"
+    ! plain "$1/refused" || ! { read -r reason && IFS= read -r message; } <"$1/refused" ||
+        tell "refused $reason $message"
+    if plain "$1/pod" && read -r pod was <"$1/pod"; then
         tell "pod $pod"
         [ "$was" = "$container" ] || tell moved
     fi
@@ -309,7 +333,7 @@ look() {
 
 # read ID FILE BLOCK COUNT: COUNT blocks of 4096 bytes from the BLOCKth on, as far as they are there.
 read_file() {
-    command exec 7<"$1/$2" || { done_with 0 && return; }
+    plain "$1/$2" && command exec 7<"$1/$2" || { done_with 0 && return; }
     dd bs=4096 skip="$3" count="$4" <&7
     where 7
     exec 7<&-
@@ -335,7 +359,7 @@ poll() {
 feed() {
     receive "$3" ".in.$nonce" || { fail "the input cannot be written; is the volume full?" && return; }
     copied=
-    if read -r feeder <"$1/feeder"; then
+    if plain "$1/feeder" && read -r feeder <"$1/feeder"; then
         alive "${feeder%:*}" "${feeder#*:}" || { done_with gone && return; }
         while read -r name value; do
             [ "$name" != pos: ] || copied=$value
@@ -343,14 +367,15 @@ feed() {
     else
         copied=0
     fi
-    measure "$1/stdin"
+    size=
+    ! plain "$1/stdin" || measure "$1/stdin"
     [ -n "$size" ] || { done_with gone && return; }
     copied=${copied:-$size}
     fresh=$(($3 - (size - $2)))
     [ $fresh -le $(($4 - (size - copied))) ] || fresh=$(($4 - (size - copied)))
     if [ "$2" -le "$size" ] && [ $fresh -gt 0 ]; then
         # Where it belongs, not appended: two who write the same piece write it to the same place.
-        exec 7<>"$1/stdin"
+        command exec 7<>"$1/stdin" || { done_with gone && return; }
         seek "$size"
         exec 8<&7 7<".in.$nonce"
         seek $((size - $2))
@@ -451,6 +476,8 @@ serve() {
     done_with ready # nothing is asked before: some shells read their script in blocks
     while read -r number verb words; do
         answer=
+        # Another life's, or nobody's: whoever asks is to come again and be told so.
+        [ "$verb" = hello ] || { plain .life && read -r now <.life && [ "$now" = "$life" ]; } || exit 0
         # shellcheck disable=SC2086  # to be split
         set -- $words
         case $verb in

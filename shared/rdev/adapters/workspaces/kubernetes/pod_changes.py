@@ -35,12 +35,15 @@ class PodChanges:
                 left_s = until - time.monotonic()
                 if left_s <= 0:
                     return
-                if time.monotonic() - self._polled_at >= pause_s and self._look():
-                    pause_s = min(pause_s * _GROWTH, _LONGEST_S)
-                    continue
+                rest_s = pause_s
+                if time.monotonic() - self._polled_at >= pause_s:
+                    if self._look():
+                        pause_s = min(pause_s * _GROWTH, _LONGEST_S)
+                        continue
+                    rest_s = _LONGEST_S  # whoever is at it tells when it is done
                 with self._changed:
                     if command_id not in self._woken:
-                        self._changed.wait(min(left_s, pause_s))
+                        self._changed.wait(min(left_s, rest_s))
         finally:
             self._leave(command_id)
 

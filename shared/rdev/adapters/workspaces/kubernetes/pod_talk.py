@@ -1,5 +1,6 @@
 """Questions and answers with agent.sh over one exec: the form of both is told there."""
 
+import re
 import time
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from rdev.errors import WorkspaceUnavailable
 
 _MOST_BYTES = 16 << 20
 """More than any answer: what comes on without an end is none."""
+_SIZE = re.compile(r"[0-9]{1,8}", re.ASCII)
 
 
 class AgentRefused(WorkspaceUnavailable):
@@ -77,7 +79,7 @@ class PodTalk:
             elif mark == "!":
                 raise AgentRefused(text)
             else:
-                data = self._bytes(int(text), until) if bytes_back else b""
+                data = self._bytes(_size(text), until) if bytes_back else b""
                 return Answer(tuple(lines), text, data)
 
     def _line(self, until: float) -> str:
@@ -105,6 +107,12 @@ class PodTalk:
         into += data
         if len(into) > _MOST_BYTES:
             raise WorkspaceUnavailable("The pod's shell does not stop talking.")
+
+
+def _size(text: str) -> int:
+    if not _SIZE.fullmatch(text):
+        raise WorkspaceUnavailable("The pod's shell does not say how much it sends.")
+    return int(text)
 
 
 def _left(until: float) -> float:

@@ -1,0 +1,131 @@
+"""Commands in pods that others made, as they are: with a volume or none, with what they need or not."""
+
+import signal
+import time
+
+import pytest
+
+from integration.pods.running import Running
+from live_stack import wait_for
+from rdev.domain.commands import Status
+from small_cluster import PODS
+
+COUNTED = "echo x >>/kept/count; echo begun; until [ -e /kept/go ]; do sleep 0.02; done; echo over"
+
+
+def pod(image: str = "debian", **container: object) -> dict[str, object]:
+    """Without a volume but for /kept, where tests count: a claim, so it outlives its pods."""
+    first = {"name": "app", "image": f"registry.test/{image}:1", **container}
+    first.setdefault("volumeMounts", [{"name": "kept", "mountPath": "/kept"}])
+    claim = {"claimName": "kept"}
+    return {"containers": [first], "volumes": [{"name": "kept", "persistentVolumeClaim": claim}]}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept(running: Running):
+    yield
+    kept = running.there.folder / "claims" / "kept"
+    if kept.exists():
+        kept.rename(kept.with_name(running.project))
+
+
+def test_with_the_label_alone_commands_run_where_its_own_processes_do(running):
+    running.put(pod(workingDir="/kept"))
+    with running.runner():
+        ended = running.ended(running.submit("pwd; ls -d /tmp/.rdev; echo $HOME"))
+        assert running.streamed(ended) == b"/kept\n/tmp/.rdev\n/kept\n"
+        assert running.ended(running.submit("ls /kept")).status is Status.SUCCEEDED
+
+
+def test_with_a_root_commands_and_their_files_are_below_it(running):
+    running.put(pod(), **{"rdev.dev/root": "/kept/rdev"})
+    with running.runner():
+        ended = running.ended(running.submit("pwd; ls -a ..; ls -d /tmp/.rdev"))
+    assert running.streamed(ended) == b"/kept/rdev/workspace\n.\n..\ncommands\nworkspace\n"
+    assert (ended.status, ended.exit_code) == (Status.FAILED, 2)
+
+
+def test_in_an_image_without_a_shell_a_command_fails_and_says_so(running):
+    running.put(pod("no-shell"))
+    with running.runner():
+        ended = running.ended(running.submit("true"))
+    assert (ended.status, ended.reason, ended.started_at) == (Status.FAILED, "no_shell", None)
+    assert ended.reason_message == (
+        f"The image of {running.pod} has no `sh`, so no command can run in it."
+    )
+
+
+def test_where_nothing_can_be_written_a_command_fails_and_says_where(running):
+    running.put(pod(securityContext={"readOnlyRootFilesystem": True}))
+    with running.runner():
+        ended = running.ended(running.submit("true"))
+    assert (ended.status, ended.reason) == (Status.FAILED, "workspace_not_writable")
+    assert "nothing can be written to /tmp/.rdev" in ended.reason_message
+    assert "rdev.dev/root" in ended.reason_message
+
+
+def test_where_its_files_go_with_its_container_a_running_command_is_lost_and_runs_once(running):
+    running.put(pod())
+    with running.runner():
+        command = running.submit(COUNTED)
+        running.await_running_command(command, b"begun\n")
+        running.there.kill(running.pod, "OOMKilled")
+        ended = running.ended(command)
+        assert running.ended(running.submit("true")).status is Status.SUCCEEDED
+    assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
+    assert ended.started_at is not None
+    assert ended.output.stdout == 6
+    assert running.streamed(ended) == b"begun\n"
+    assert running.reads("count", "/kept") == "x\n"
+
+
+@pytest.mark.parametrize("taken_over", [True, False])
+def test_what_may_have_started_in_files_that_are_gone_is_not_started_again(running, taken_over):
+    """Its runner had it started, and came no further; it dies, or goes on much later."""
+    running.put(pod())
+    command = running.submit(COUNTED)
+    with running.runner_process("start.after" if taken_over else "stop:start.after") as process:
+        wait_for(lambda: running.reads("count", "/kept"))
+        if taken_over:
+            process.wait()
+        else:
+            wait_for(lambda: _stopped(process.pid))
+        running.there.kill(running.pod, "OOMKilled")
+        if taken_over:
+            with running.runner():
+                ended = running.ended(command)
+        else:
+            process.send_signal(signal.SIGCONT)
+            ended = running.ended(command)
+    assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
+    time.sleep(0.1)
+    assert running.reads("count", "/kept") == "x\n"
+
+
+def _stopped(pid: int) -> bool:
+    with open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0] == "T"
+
+
+def test_a_pod_that_is_deleted_for_good_takes_its_command_along(running):
+    running.put(pod())
+    with running.runner():
+        command = running.submit(COUNTED)
+        running.await_running_command(command, b"begun\n")
+        running.there.remove(PODS, running.pod, grace_s=0.1)
+        ended = running.ended(command)
+    assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
+    assert ended.reason_message == "No pod carries this project's label."
+    assert ended.output.stdout == 6
+
+
+def test_files_of_commands_that_somebody_removes_end_them_and_no_other(running):
+    running.put(pod())
+    with running.runner():
+        command = running.submit(COUNTED)
+        running.await_running_command(command, b"begun\n")
+        running.submit("rm -rf /tmp/.rdev")
+        ended = running.ended(command)
+        assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
+        assert running.ended(running.submit("true")).status is Status.SUCCEEDED
+    assert running.reads("count", "/kept") == "x\n"
