@@ -12,7 +12,13 @@ from typing import TypeVar
 from rdev.domain.commands import Command, Ending, Status, Stopping
 from rdev.domain.events import QUEUED, STARTED
 from rdev.domain.records import record_of, timestamp
-from rdev.errors import CommandRefused, StoreUnavailable, Unavailable, WorkspaceNotReady, WorkspaceUnavailable
+from rdev.errors import (
+    CommandRefused,
+    StoreUnavailable,
+    Unavailable,
+    WorkspaceNotReady,
+    WorkspaceUnavailable,
+)
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Transaction, Transactions, Workspaces, tracing
 from rdev.services import facts

@@ -47,9 +47,7 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StandIn
 
 
 @pytest.fixture
-def running(
-    stand_in: tuple[StandIn, Path], database_url: str, redis_url: str
-) -> Iterator[Running]:
+def running(stand_in: tuple[StandIn, Path], database_url: str, redis_url: str) -> Iterator[Running]:
     with ExitStack() as stack:
         made = Running(*stand_in, database_url, redis_url, stack)
         try:

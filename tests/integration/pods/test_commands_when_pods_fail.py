@@ -11,12 +11,13 @@ import pytest
 from integration.pods.running import Running
 from kubernetes_stand_in.exec_socket import Fault
 from live_stack import wait_for
-from rdev.domain.commands import Command, Status
+from rdev.domain.commands import Status
 from small_cluster import PODS
 
 COUNTED = "echo x >>count; echo begun; until [ -e go ]; do sleep 0.02; done; echo over"
 TALKATIVE = (
-    "echo x >>count; echo begun; i=0; until [ -e go ]; do i=$((i + 1)); echo line $i; done; echo over"
+    "echo x >>count; echo begun; i=0; "
+    "until [ -e go ]; do i=$((i + 1)); echo line $i; done; echo over"
 )
 
 
@@ -224,9 +225,13 @@ def test_connections_cut_or_frozen_at_any_byte_cost_no_byte_and_no_second_start(
 
 def _fault(chance: random.Random) -> Fault:
     """Most strike while the scripts go over, and some long after."""
-    at = chance.choice([chance.randrange(200), chance.randrange(20_000), chance.randrange(60_000)])
+    at = chance.randrange(chance.choice([200, 20_000, 60_000]))
     frozen = chance.random() < 0.15
-    return Fault(received=at, frozen=frozen) if chance.random() < 0.6 else Fault(sent=at, frozen=frozen)
+    return (
+        Fault(received=at, frozen=frozen)
+        if chance.random() < 0.6
+        else Fault(sent=at, frozen=frozen)
+    )
 
 
 # --- where its runner was when it struck ---------------------------------------------------------
@@ -259,7 +264,6 @@ def test_a_runner_killed_anywhere_and_the_pod_with_it_leave_one_true_end(running
     assert running.reads("count") == "x\n"
     if ended.status is Status.LOST:
         assert ended.reason_message
-
 
 
 def test_a_killed_runner_is_succeeded_by_another_that_knows_nothing(running):
