@@ -60,6 +60,7 @@ def test_a_labelled_pod_is_listed_and_the_api_is_a_dependency(
     assert kubernetes == {"status": "ok", "breaker": "closed"}
     there[0].away = True
     try:
+        wait_for(lambda: api.get("/ready").data["checks"]["kubernetes"]["status"] != "ok")
         ready = api.get("/ready")
         assert ready.status == 503
         assert ready.data["checks"]["kubernetes"]["status"] == "unavailable"

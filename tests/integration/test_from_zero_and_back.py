@@ -129,7 +129,9 @@ def test_an_event_that_comes_twice_or_late_runs_a_command_once(place: Place, mod
     place.broker.settle()
     assert place.runner.starts == starts + 1
     assert len(place.broker.delivered) == 3
-    assert place.api.record("demo", command_id) == record
+    after = place.api.record("demo", command_id)
+    # Archived meanwhile, perhaps: the only thing that may be added.
+    assert {**after, "timings": None} == {**record, "timings": None}
     assert (place.workspace / mode).read_text() == "ran\n"
     assert place.api.output("demo", command_id) == b"said\n"
 

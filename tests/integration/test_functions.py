@@ -157,8 +157,8 @@ def test_a_function_serves_its_own_paths_and_no_others(start: Start, noun: str) 
         for (method, path), status in paths.items():
             body = BODIES.get(path.rpartition("/")[2], {"command": "true"})
             answer = http.request(method, path, json.dumps(body).encode(), headers)
-            # Two of them have a wake-up, and all have metrics.
-            if (method, path) in PATHS[noun] or path == "/metrics":
+            # Two of them have a wake-up; what tells of the process itself, all have.
+            if (method, path) in PATHS[noun] or path in ("/health", "/ready", "/metrics"):
                 assert answer.status == status, (method, path, answer.body)
                 assert not is_not_here(answer, "req-1")
             else:

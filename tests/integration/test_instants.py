@@ -51,7 +51,9 @@ def test_a_first_output_that_a_dead_runner_saw_is_unknown(house: House) -> None:
     await_(lambda: house.streams.tail(command.project_id, command.id).position.stdout)
     first.stop()
     assert first.handed_over.wait(ENOUGH_S)
-    with psycopg.connect(house.url) as sql:  # as if it had been killed before it wrote it down
+    with psycopg.connect(
+        house.database_url
+    ) as sql:  # as if it had been killed before it wrote it down
         sql.execute("update commands set first_output_at = null where id = %s", (command.id,))
     house.start()
     ended = house.ended(command)

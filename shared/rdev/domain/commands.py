@@ -72,7 +72,7 @@ class Launch:
     processes: int | None = None
     """Threads count as well."""
     life: str | None = None
-    """In which life of the workspace's files (`Workspace.life`), and no other. None: whichever."""
+    """Only in this life of the workspace's files (`Workspace.life`). None: in whichever."""
 
     @property
     def limited(self) -> bool:

@@ -1,6 +1,7 @@
 """Commands whose pod, node, API server or connection fails: each comes to the end that is true,
 with every byte once, and starts at most once."""
 
+import random
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -8,12 +9,16 @@ from datetime import timedelta
 import pytest
 
 from integration.pods.running import Running
+from kubernetes_stand_in.exec_socket import Fault
 from live_stack import wait_for
 from rdev.domain.commands import Status
 from small_cluster import PODS
 
 COUNTED = "echo x >>count; echo begun; until [ -e go ]; do sleep 0.02; done; echo over"
-TALKATIVE = "echo x >>count; echo begun; i=0; until [ -e go ]; do i=$((i + 1)); echo line $i; done; echo over"
+TALKATIVE = (
+    "echo x >>count; echo begun; i=0; "
+    "until [ -e go ]; do i=$((i + 1)); echo line $i; done; echo over"
+)
 
 
 # --- what kills its processes --------------------------------------------------------------------
@@ -220,7 +225,7 @@ def test_connections_cut_or_frozen_at_any_byte_cost_no_byte_and_no_second_start(
 
 def _fault(chance: random.Random) -> Fault:
     """Most strike while the scripts go over, and some long after."""
-    at = chance.choice([chance.randrange(200), chance.randrange(20_000), chance.randrange(60_000)])
+    at = chance.randrange(chance.choice([200, 20_000, 60_000]))
     frozen = chance.random() < 0.15
     return (
         Fault(received=at, frozen=frozen)

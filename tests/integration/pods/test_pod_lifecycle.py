@@ -67,8 +67,7 @@ def test_a_pod_that_an_earlier_stop_is_about_to_take_is_not_taken_for_running(
     cluster.workspaces.start("web", nothing)
     assert cluster.workspaces.wait_running("web", 0.5, changed=True).state is State.STARTING
     cluster.there.by_itself = True
-    cluster.await_state("web", State.RUNNING)
-    assert cluster.workspaces.wait_running("web", 60, changed=True).running
+    wait_for(lambda: cluster.workspaces.wait_running("web", 1, changed=True).running)
 
 
 def test_templates_are_named_and_their_mistakes_too(cluster: Cluster) -> None:

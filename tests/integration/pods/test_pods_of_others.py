@@ -1,7 +1,8 @@
-"""Commands in pods that others made, as they are: with a volume or none, with what they need or not."""
+"""Commands in pods that others made, as they are: with a volume or none, fit for them or not."""
 
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -103,8 +104,7 @@ def test_what_may_have_started_in_files_that_are_gone_is_not_started_again(runni
 
 
 def _stopped(pid: int) -> bool:
-    with open(f"/proc/{pid}/stat") as stat:
-        return stat.read().rpartition(")")[2].split()[0] == "T"
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def test_a_pod_that_is_deleted_for_good_takes_its_command_along(running):

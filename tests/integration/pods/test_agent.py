@@ -1,0 +1,248 @@
+"""The shell that a runner keeps open in a pod, with each shell of this machine, and what commands
+may do to the files that it looks into."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from integration.workspaces.place import SHELLS
+from kubernetes_stand_in.images import DISTROLESS
+from rdev.adapters.workspaces import local_workspace
+from rdev.adapters.workspaces.kubernetes import pod_shell
+
+AGENT = Path(pod_shell.__file__).with_name("agent.sh").read_bytes()
+SUPERVISOR = local_workspace.SUPERVISOR.read_bytes()
+SHA256 = hashlib.sha256(SUPERVISOR).hexdigest()
+
+
+class Agent:
+    def __init__(self, shell: tuple[str, ...], folder: Path, env: dict[str, str]) -> None:
+        self.commands = folder / "commands"
+        argv = ["-s", str(self.commands), str(folder / "workspace"), os.urandom(8).hex()]
+        self.process = subprocess.Popen(
+            [*shell, *argv, ".supervisor.sh", SHA256, "10"],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self._number = 0
+        self._send(AGENT)
+        assert self._lines(0) == (".", "ready", [])
+
+    def ask(self, question: str, data: bytes = b"") -> tuple[str, str, list[str]]:
+        """The mark and text of the answer, and the lines before."""
+        self._number += 1
+        self._send(f"{self._number} {question}\n".encode() + data)
+        return self._lines(self._number)
+
+    def hello(self) -> dict[str, str]:
+        mark, _, lines = self.ask("hello")
+        assert mark == "."
+        return dict(line.partition(" ")[::2] for line in lines)
+
+    def read(self, question: str) -> bytes:
+        mark, size, _ = self.ask(question)
+        assert mark == "."
+        assert self.process.stdout
+        return self.process.stdout.read(int(size))
+
+    def _send(self, data: bytes) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def _lines(self, number: int) -> tuple[str, str, list[str]]:
+        assert self.process.stderr
+        lines = []
+        while True:
+            said = self.process.stderr.readline().decode(errors="replace").rstrip("\n")
+            assert said, "the agent ended"
+            got, mark, text = (*said.split(" ", 2), "")[:3]
+            assert int(got) == number
+            if mark != "-":
+                return mark, text, lines
+            lines.append(text)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for each in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert each
+            with suppress(BrokenPipeError):
+                each.close()
+
+
+@pytest.fixture(params=SHELLS.values(), ids=SHELLS)
+def shell(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    found = shutil.which(request.param[0])
+    assert found
+    return (found, *request.param[1:])
+
+
+@pytest.fixture
+def made() -> Iterator[list[Agent]]:
+    agents: list[Agent] = []
+    yield agents
+    for agent in agents:
+        agent.close()
+
+
+@pytest.fixture
+def start(shell, made, tmp_path):
+    def started(**env: str) -> Agent:
+        made.append(Agent(shell, tmp_path, {"PATH": os.environ["PATH"], **env}))
+        return made[-1]
+
+    return started
+
+
+@pytest.fixture
+def agent(start) -> Agent:
+    made = start()
+    made.hello()
+    return made
+
+
+def put(agent: Agent, which: str = "cmd-1") -> Path:
+    place = agent.commands / which
+    place.mkdir()
+    (place / "out").write_bytes(b"hello")
+    return place
+
+
+def test_two_that_come_first_at_once_name_one_life(start):
+    agents = [start() for _ in range(4)]
+    lives = set()
+    for agent in agents:
+        agent._send(b"1 hello\n")
+    for agent in agents:
+        _, _, lines = agent._lines(1)
+        lives |= {line for line in lines if line.startswith("life ")}
+    assert len(lives) == 1
+
+
+def test_an_empty_name_of_life_is_replaced(start, tmp_path):
+    """As a power cut leaves it."""
+    (tmp_path / "commands").mkdir()
+    (tmp_path / "commands" / ".life").touch()
+    first = start().hello()["life"]
+    assert first
+    assert start().hello()["life"] == first
+
+
+def test_it_ends_where_its_files_are_no_longer_those_it_knew(agent):
+    (agent.commands / ".life").write_text("another\n")
+    agent._send(b"9 forestall cmd-1\n")
+    assert agent.process.wait(30) == 0
+    assert not list((agent.commands / ".tokens").iterdir())
+
+
+def test_it_ends_with_its_connection(agent):
+    assert agent.process.stdin
+    agent.process.stdin.close()
+    assert agent.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("name", ["out", "err", "exit", "refused", "pod", "feeder", "stdin"])
+def test_what_a_command_puts_in_place_of_its_files_holds_up_nobody(agent, name):
+    ask = {"out": "read cmd-1 out 0 9", "err": "read cmd-1 err 0 9"}.get(name, "look cmd-1")
+    if name in ("feeder", "stdin"):
+        ask = "feed cmd-1 0 0 100 still"
+    for make in (os.mkfifo, lambda path: path.mkdir(), lambda path: path.symlink_to("/dev/zero")):
+        place = put(agent)
+        (place / name).unlink(missing_ok=True)
+        make(place / name)
+        assert agent.ask(ask)[0] == "."
+        assert agent.ask("end cmd-1")[0] == "."
+        assert agent.ask("clean cmd-1")[0] == "."
+        assert not place.exists()
+
+
+@pytest.mark.parametrize("name", [".in.{pid}", "cmd-1/.launch.{pid}", "cmd-1/.stdin.{pid}"])
+def test_what_lies_where_it_writes_is_no_trap(agent, name):
+    life = (agent.commands / ".life").read_text().strip()
+    place = put(agent)
+    (place / "stdin").write_bytes(b"")
+    os.mkfifo(agent.commands / name.format(pid=agent.process.pid))
+    assert agent.ask("feed cmd-1 0 3 100 still", b"abc") == (".", "3 0", [])
+    assert (place / "stdin").read_bytes() == b"abc"
+    (agent.commands / ".tokens" / "cmd-1").unlink(missing_ok=True)
+    (agent.commands / ".supervisor.sh").write_text("exit 0")
+    assert agent.ask(f"start cmd-1 {life} 4 2 closed u/1", b"textin")[0] == "."
+    assert (place / "launch").read_bytes() == b"text"
+
+
+def test_a_token_in_place_of_which_something_waits_holds_up_nobody(agent):
+    os.mkfifo(agent.commands / ".tokens" / "cmd-1")
+    for verb in ("look", "signal", "survivors", "end", "forestall"):
+        assert agent.ask(f"{verb} cmd-1 KILL" if verb == "signal" else f"{verb} cmd-1")[0] == "."
+
+
+def test_names_that_are_no_text_and_lines_without_end_confuse_nothing(agent):
+    place = put(agent)
+    (agent.commands / ".tokens" / "cmd-1").touch()
+    for name in (b"by:\xff\xfe", b"by:a b\n9 . x", b"by:*", b"by:"):
+        Path(os.fsdecode(os.fsencode(place) + b"/" + name)).touch()
+    (place / "exit").write_bytes(b"7")
+    (place / "refused").write_bytes(b"x" * 300_000)
+    mark, _, lines = agent.ask("look cmd-1")
+    assert mark == "."
+    assert not [line for line in lines if line.startswith(("exit", "refused"))]
+
+
+def test_the_containers_environment_changes_no_answer_and_is_told_whole(start):
+    odd = {"BLOCK_SIZE": "1K", "LS_BLOCK_SIZE": "1M", "number": "9", "answer": "x", "life": "y"}
+    odd |= {"IFS": "e", "CDPATH": "/", "missing": " m", "NEW\nLINE": "a\nb", "LANG": "xx"}
+    odd |= {"TIME_STYLE": "+%s/x y", "LC_ALL": "C.UTF-8", "signed": "yes", "token": "cancelled"}
+    agent = start(**odd)
+    assert "missing" not in agent.hello()
+    raw = agent.read("environ").rstrip(b"\0").split(b"\0")
+    told = dict(each.partition(b"=")[::2] for each in raw)
+    assert {name: told[name.encode()].decode() for name in odd} == odd
+    place = put(agent)
+    (place / "stdin").write_bytes(b"x" * 5000)
+    assert agent.ask("feed cmd-1 5000 0 9 still") == (".", "5000 0", [])
+    assert agent.read("read cmd-1 out 0 9") == b"hello"
+    assert agent.ask("look cmd-2") == (".", "", [])
+
+
+def test_what_an_image_lacks_is_named(shell, made, tmp_path):
+    if "busybox" in shell[0]:
+        pytest.skip("it has them all within")
+    some = tmp_path / "bin"
+    some.mkdir()
+    for name in set(DISTROLESS) - {"mkfifo", "setsid"}:
+        (some / name).symlink_to(shutil.which(name) or "")
+    made.append(Agent(shell, tmp_path, {"PATH": str(some)}))
+    assert made[0].hello() == {"missing": "mkfifo setsid"}
+
+
+def test_ten_thousand_commands_are_in_nobodys_way(agent):
+    for i in range(10_000):
+        (agent.commands / f"cmd-many-{i}").mkdir()
+    put(agent)
+    assert agent.ask("prune")[0] == "."
+    assert agent.read("read cmd-1 out 0 9") == b"hello"
+    assert agent.ask("clean cmd-1")[0] == "."
+
+
+def test_a_full_disk_gives_no_life_and_no_token_and_loses_no_step(shell, made, tmp_path):
+    """Files can be made, and nothing can be written to them."""
+    full = ("sh", "-c", 'trap "" XFSZ; ulimit -f 0; exec "$@"', "sh", *shell)
+    made.append(Agent(full, tmp_path, {"PATH": os.environ["PATH"]}))
+    agent = made[0]
+    assert "unwritable" in agent.hello()
+    (agent.commands / ".life").write_text("life\n")
+    assert agent.hello()["life"] == "life"
+    assert agent.ask("start cmd-1 life 4 2 closed u/1", b"textin")[0] == "!"
+    assert agent.ask("forestall cmd-1")[0] == "!"
+    assert b"PATH=" in agent.read("environ")
+    assert agent.ask(f"deliver {len(SUPERVISOR)}", SUPERVISOR)[0] == "!"
+    assert agent.ask("look cmd-1")[0] == "."
