@@ -12,7 +12,6 @@ suite's checks bite. Refused without RDEV_CHAOS=1.
 import os
 import random
 import signal
-import threading
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -52,8 +51,8 @@ def _act(name: str, action: signal.Signals | None) -> None:
     if action is None:
         raise UnforeseenError(name)
     # To this thread: by the process's pid another thread might take the signal, and this one go
-    # on past the point for a moment.
-    signal.pthread_kill(threading.get_ident(), action)
+    # on past the point for a moment. Not by its ident, which under gevent is a greenlet's.
+    signal.raise_signal(action)
 
 
 def without(safeguard: str) -> bool:

@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,9 +9,10 @@ from datetime import datetime
 import psycopg
 import redis
 
-from chaos.client import FINAL, PROJECT, Case
-from chaos.cluster import Cluster, command_processes
-from chaos.load import NO_SPACE, written
+from chaos.client import FINAL, Case
+from chaos.cluster import Cluster, Killed
+from chaos.load import NO_SPACE
+from chaos.pods import PodCluster
 
 SETTLE_S = 90.0
 
@@ -30,6 +30,8 @@ class Verdict:
     """Commands that could not write all they wanted to."""
     never_started: int = 0
     """Commands that could not be put into the full workspace, again and again."""
+    truly_lost: int = 0
+    """Commands whose processes a fault killed, and that are said to be lost."""
 
     def note(self, what: str, which: str) -> None:
         self.problems.setdefault(what, []).append(which)
@@ -49,7 +51,7 @@ def check(
 ) -> None:
     """All but `settle`'s."""
     archived = (cluster.folder / "archive").exists()
-    starts = Counter(cluster.counter.read_text().split())
+    starts, killed = cluster.starts(), cluster.killed()
     for case in cases:
         if case.problem:
             verdict.note("problem of the client", f"{case.tag}: {case.problem}")
@@ -57,7 +59,10 @@ def check(
         kept = archived or not any(wipe >= _ended(case) - 1 for wipe in wipes)
         verdict.not_kept += not kept
         excused = disk_was_full and _met_full_disk(case, starts[case.tag], verdict)
-        _check_end(case, verdict, excused=excused)
+        if (end := killed.get(case.command_id)) is not None:
+            excused = True
+            _check_killed(case, end, starts[case.tag], verdict)
+        _check_end(case, verdict, excused=excused, killed=end is not None)
         _check_starts(case, starts[case.tag], verdict, excused=excused)
         _check_bytes(case, verdict, excused=excused)
         if kept:
@@ -70,12 +75,19 @@ def settle(cluster: Cluster, verdict: Verdict, within_s: float = SETTLE_S) -> No
     for what, look in {
         "row not ended": lambda: _rows(cluster, "status in ('queued', 'running')"),
         "record not seen off": lambda: _rows(cluster, "not announced"),
-        "process left": lambda: [str(pid) for pid in command_processes(cluster.folder)],
-        "command directory left": lambda: _directories(cluster),
+        "process left": cluster.processes_left,
+        "command directory left": cluster.directories_left,
         "ticket left": lambda: _tickets(cluster),
     }.items():
         for which in _until_none(look, within_s):
             verdict.note(what, which)
+
+
+def check_pods_are_left(cluster: PodCluster, verdict: Verdict) -> None:
+    """That nothing but the pod itself is in any pod once nobody is connected. Ends rdev."""
+    cluster.end_rdev()
+    for which in _until_none(cluster.agents_left, SETTLE_S):
+        verdict.note("process left in a pod", which)
 
 
 def _met_full_disk(case: Case, starts: int, verdict: Verdict) -> bool:
@@ -90,7 +102,27 @@ def _met_full_disk(case: Case, starts: int, verdict: Verdict) -> bool:
     return met or never
 
 
-def _check_end(case: Case, verdict: Verdict, *, excused: bool) -> None:
+def _check_killed(case: Case, end: Killed, starts: int, verdict: Verdict) -> None:
+    """A command whose processes a fault killed is lost, with the reason; unless it was to be ended
+    anyway, or had not become itself yet. What it had written is there to the byte."""
+    record = case.record
+    status, reason = record.get("status"), record.get("reason")
+    said = f"{case.tag} {case.command_id}: {status} {record.get('exit_code')} {reason}"
+    stopped = {"cancelled"} if case.cancel_after_s is not None else set()
+    stopped |= {"timed_out"} if case.timeout_s is not None else set()
+    if status == "lost":
+        verdict.truly_lost += 1
+        if not reason or not record.get("reason_message"):
+            verdict.note("lost without a reason", f"{said}: {record.get('reason_message')}")
+    elif (status, reason, starts) != ("failed", "infrastructure", 0) and status not in stopped:
+        verdict.note("killed, and not said to be lost", f"{said}, in {end.pod}")
+    for stream, size in (("stdout", end.stdout), ("stderr", end.stderr)):
+        if record["output"][f"{stream}_bytes"] != size:
+            there = f"{said} {stream}: {record['output'][f'{stream}_bytes']} of {size}"
+            verdict.note("bytes missing in the record", there)
+
+
+def _check_end(case: Case, verdict: Verdict, *, excused: bool, killed: bool) -> None:
     record, work = case.record, case.work
     status = record.get("status")
     said = (
@@ -98,7 +130,7 @@ def _check_end(case: Case, verdict: Verdict, *, excused: bool) -> None:
     )
     if status not in FINAL:
         verdict.note("no end", said)
-    elif status == "lost":
+    elif status == "lost" and not killed:
         verdict.note("lost", said)
     elif excused:
         pass
@@ -143,7 +175,7 @@ def _check_bytes(case: Case, verdict: Verdict, *, excused: bool) -> None:
         verdict.note("gap announced", f"{case.tag} {case.command_id}: {book.gaps}")
     if book.wrong:
         verdict.note("bytes doubled, missing or out of order", f"{case.tag}: {book.wrong[:3]}")
-    for stream, whole in written(case.work).items():
+    for stream, whole in case.written().items():
         size = output[f"{stream}_bytes"]
         verdict.bytes_compared += size
         said = f"{case.tag} {case.command_id} {stream}: {size} of {len(whole)} bytes"
@@ -194,12 +226,6 @@ def _rows(cluster: Cluster, where: str) -> list[str]:
     with psycopg.connect(cluster.postgres.url()) as connection:
         rows = connection.execute(f"select id from commands where {where}").fetchall()  # type: ignore[arg-type]
     return [row[0] for row in rows]
-
-
-def _directories(cluster: Cluster) -> list[str]:
-    folder = cluster.commands / PROJECT
-    names = [entry.name for entry in folder.iterdir()] if folder.exists() else []
-    return [name for name in names if name != ".tokens"]
 
 
 def _tickets(cluster: Cluster) -> list[str]:

@@ -9,12 +9,13 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from chaos.load import Work, any_work
+from chaos.load import Work, any_work, written
 from chaos.reader import Book, Reader
 
 PROJECT = "load"
@@ -33,6 +34,7 @@ class Case:
     priority: str
     timeout_s: float | None = None
     cancel_after_s: float | None = None
+    project: str = PROJECT
     command_id: str = ""
     submissions: int = 0
     record: dict[str, Any] = field(default_factory=dict)
@@ -42,6 +44,16 @@ class Case:
     fetched_later: dict[str, str] = field(default_factory=dict)
     """The same at the end of the run."""
     problem: str = ""
+
+    def written(self) -> dict[str, bytes]:
+        """All that it is to write, by stream."""
+        return written(self.work)
+
+    def line(self, folder: Path) -> str:
+        """Its shell command; the workspaces lie in this folder."""
+        script = f"exec {sys.executable} {folder / 'load.py'} '{self.work.as_json()}'"
+        # The counter first: one line a start, whatever comes after it.
+        return f"echo {self.tag} >>{folder.parent.parent / 'counter'}; {script}"
 
 
 class Client:
@@ -99,7 +111,7 @@ class Client:
     def _see_through(self, case: Case, folder: Path) -> tuple[Reader, threading.Thread] | None:
         status, answer = self.insist(
             "POST",
-            f"/projects/{PROJECT}/shell",
+            f"/projects/{case.project}/shell",
             case.key,
             self._body(case, folder),
             Idempotency_Key=case.tag,
@@ -109,7 +121,7 @@ class Client:
             return None
         case.command_id = json.loads(answer)["data"]["id"]
         until = time.monotonic() + _PATIENCE_S
-        place = (self._port, case.key, PROJECT, case.command_id)
+        place = (self._port, case.key, case.project, case.command_id)
         reader = Reader(*place, seed=case.work.seed, until=math.inf)
         case.book = reader.book
         reading = threading.Thread(target=reader.read, daemon=True)
@@ -144,26 +156,23 @@ class Client:
         return found
 
     def _path(self, case: Case) -> str:
-        return f"/projects/{PROJECT}/commands/{case.command_id}"
+        return f"/projects/{case.project}/commands/{case.command_id}"
 
     def _body(self, case: Case, folder: Path) -> dict[str, Any]:
         case.submissions += 1
-        script = f"exec {sys.executable} {folder / 'load.py'} '{case.work.as_json()}'"
-        body: dict[str, Any] = {
-            # The counter first: one line a start, whatever comes after it.
-            "command": f"echo {case.tag} >>{folder.parent.parent / 'counter'}; {script}",
-            "priority": case.priority,
-        }
+        body: dict[str, Any] = {"command": case.line(folder), "priority": case.priority}
         if case.timeout_s is not None:
             body["timeout_s"] = case.timeout_s
         return body
 
 
-def any_case(number: int, random_: random.Random, keys: list[str]) -> Case:
+def any_case(
+    number: int, random_: random.Random, keys: list[str], make: Callable[..., Case] = Case
+) -> Case:
     """Most end by themselves; one in eight is cancelled, one in sixteen runs into its limit."""
     kind = random_.choices(["itself", "cancel", "timeout"], [13, 2, 1])[0]
     work = any_work(random_, "itself" if kind == "itself" else "never")
-    return Case(
+    return make(
         tag=f"case-{number}",
         work=work,
         key=random_.choice(keys),

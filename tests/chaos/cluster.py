@@ -9,11 +9,15 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
+from chaos import load
+from chaos.client import PROJECT, Client
 from chaos.disk import Disk
 from chaos.proxy import Proxy
 from free_port import free_port
@@ -57,6 +61,16 @@ class Part:
 
     def thaw(self) -> None:
         self.signal(signal.SIGCONT)
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A command whose processes were killed by a fault before they had ended: where, and how much
+    it had written by then."""
+
+    pod: str
+    stdout: int
+    stderr: int
 
 
 class Cluster:
@@ -119,6 +133,15 @@ class Cluster:
             self._spawn(self.parts[name])
         threading.Thread(target=self._keep_alive, name="keep-alive", daemon=True).start()
 
+    def prepare_projects(self, client: Client, key: str) -> None:
+        """What is to be loaded, once rdev is started."""
+        self.workspaces.mkdir()
+        self.workspaces.chmod(0o755)
+        shutil.copy(load.__file__, self.workspaces / "load.py")
+        self.counter.touch()
+        status, answer = client.insist("POST", "/projects", key, {"id": PROJECT})
+        assert status in (201, 409), (status, answer)
+
     def end(self) -> None:
         self._ending.set()
         for part in reversed(self.parts.values()):
@@ -147,6 +170,21 @@ class Cluster:
             shutil.rmtree(self.folder / "valkey")
             (self.folder / "valkey").mkdir()
             self._spawn(part)
+
+    def starts(self) -> Counter[str]:
+        """How often each command began, by its tag."""
+        return Counter(self.counter.read_text().split())
+
+    def killed(self) -> dict[str, Killed]:
+        """By command: on one machine faults spare the commands' processes."""
+        return {}
+
+    def processes_left(self) -> list[str]:
+        return [str(pid) for pid in command_processes(self.folder)]
+
+    def directories_left(self) -> list[str]:
+        names = [entry.name for entry in self.commands.glob("*/*")]
+        return [name for name in names if name != ".tokens"]
 
     def failures(self) -> list[str]:
         """The fail points that were reached and acted on, in order."""
@@ -251,13 +289,22 @@ class Cluster:
                         self._spawn(part)
 
 
+C = TypeVar("C", bound=Cluster)
+
+
 @contextmanager
 def cluster(**options: object) -> Iterator[Cluster]:
     """A cluster in a folder of its own, stores up, nothing of rdev started yet."""
+    with cluster_of(Cluster, **options) as running:
+        yield running
+
+
+@contextmanager
+def cluster_of(kind: type[C], **options: object) -> Iterator[C]:
     folder = Path(tempfile.mkdtemp(prefix="rdev-c-", dir="/tmp"))
-    running: Cluster | None = None
+    running: C | None = None
     try:
-        running = Cluster(folder, **options)  # type: ignore[arg-type]
+        running = kind(folder, **options)  # type: ignore[arg-type]
         running.start()
         yield running
     finally:

@@ -28,6 +28,9 @@ FAIL_POINTS = {"functions": "submit.*=0.01", **dict.fromkeys(RUNNERS, _RUNNER_PO
 class Faults:
     """`wipes` holds when Valkey lost its data, by time.time()."""
 
+    pause_s = (0.05, 0.6)
+    """From one to the next."""
+
     def __init__(self, cluster: Cluster, seed: int) -> None:
         self._cluster = cluster
         self._random = random.Random(seed)

@@ -4,8 +4,16 @@ from pathlib import Path
 
 from chaos.run import Outcome
 
-_BEGIN = "<!-- the latest run: written by `make chaos` with --write-report -->"
-_END = "<!-- end of the latest run -->"
+_MARKS = {
+    "local": (
+        "<!-- the latest run: written by `make chaos` with --write-report -->",
+        "<!-- end of the latest run -->",
+    ),
+    "kubernetes": (
+        "<!-- the latest run in pods: written with --workspaces kubernetes --write-report -->",
+        "<!-- end of the latest run in pods -->",
+    ),
+}
 _SHOWN = 5
 
 
@@ -25,8 +33,21 @@ def render(outcome: Outcome) -> str:
             outcome.verdict.met_full_disk,
         ),
         ("commands that a full disk kept from starting at all", outcome.verdict.never_started),
+        *(
+            [
+                (
+                    "commands whose processes a fault killed: lost, and said so",
+                    outcome.verdict.truly_lost,
+                )
+            ]
+            if outcome.in_pods
+            else []
+        ),
         ("seconds", round(outcome.took_s)),
-        ("**lost**", _count(problems, "lost", "no end", "did not run")),
+        (
+            "**lost** by rdev" if outcome.in_pods else "**lost**",
+            _count(problems, "lost", "no end", "did not run"),
+        ),
         ("**started twice**", _count(problems, "started twice")),
         ("**bytes wrong** (commands)", _count(problems, *_BYTES)),
         ("**anything else wrong**", _count(problems, *(set(problems) - _NAMED))),
@@ -42,12 +63,13 @@ def render(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def write_into(path: Path, report: str) -> None:
+def write_into(path: Path, report: str, workspaces: str = "local") -> None:
     """Replace the part of the page between its two marks."""
+    begin, end = _MARKS[workspaces]
     text = path.read_text()
-    before, _, rest = text.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    path.write_text(f"{before}{_BEGIN}\n{report}\n{_END}{after}")
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    path.write_text(f"{before}{begin}\n{report}\n{end}{after}")
 
 
 _BYTES = (

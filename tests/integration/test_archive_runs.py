@@ -146,6 +146,40 @@ def test_an_archive_that_is_away_stops_no_command_and_is_caught_up_with(place):
     assert place.output(small, "stdout") == b"small\n"
 
 
+def test_files_that_could_not_be_removed_at_once_are_removed_when_their_workspace_is_back(
+    place, caplog
+):
+    archive, files = place.folder / "archive", place.folder / "commands" / PROJECT
+    archive.write_text("in the way")
+    with place.running():
+        command = place.submit("echo out")
+        eventually(lambda: place.streams.tail(PROJECT, command.id).finished)
+        away = files.rename(files.with_name("away"))
+        files.write_text("in the way")
+        archive.unlink()
+        eventually(lambda: "stay behind" in caplog.text)
+        files.unlink()
+        away.rename(files)
+        eventually(lambda: not (files / command.id).exists())
+        place.until_archived(command)
+
+
+def test_files_of_a_workspace_that_never_comes_back_are_given_up(place):
+    archive, files = place.folder / "archive", place.folder / "commands" / PROJECT
+    archive.write_text("in the way")
+    with place.running():
+        command = place.submit("echo out")
+        eventually(lambda: place.streams.tail(PROJECT, command.id).finished)
+        files.rename(files.with_name("away"))
+        files.write_text("in the way")
+        archive.unlink()
+        age(place, command, days=2)
+        place.until_archived(command)
+    files.unlink()
+    files.with_name("away").rename(files)
+    assert place.output(command, "stdout") == b"out\n"
+
+
 def age(place, command, days=1.0):
     with place.database.transaction() as tx:
         tx.queue._sql.execute(

@@ -48,7 +48,7 @@ class EventStreams(Protocol):
         """Forget what lies before this entry, if it is one of the stream."""
 
     def forget(self, project_id: str, command_id: str, *, after_s: int) -> None:
-        """Let the stream go in `after_s` seconds."""
+        """Let the stream go in `after_s` seconds, or sooner if it was to go sooner."""
 
 
 class ProjectFeed(Protocol):

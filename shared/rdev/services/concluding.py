@@ -4,6 +4,7 @@ forget, its workspace cleaned up after it. However often it is done, the result 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from rdev.domain.commands import Command
 from rdev.domain.events import to_json
@@ -16,6 +17,9 @@ from rdev.services.closing import announce_end
 from rdev.services.trails import SEGMENT_BYTES, Trail
 
 log = logging.getLogger(__name__)
+
+_GIVEN_UP_AFTER = timedelta(days=1)
+"""After which files of commands stay where they are, if their workspace is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +60,14 @@ class Concluding:
             for command, trail in ended:
                 try:
                     with tracing.span("archive", parent=command.trace_context or ""):
-                        self._conclude(command, trail)
+                        cleaned = self._conclude(command, trail)
                 except RdevError:
                     raise
                 except Exception:
                     log.exception("could not archive %s; it is tried again", command.id)
                 else:
-                    done.append(command.id)
+                    if cleaned:
+                        done.append(command.id)
         finally:
             if done:
                 with self._transaction() as tx:
@@ -75,7 +80,8 @@ class Concluding:
         small = command.status.final and size_of(command.output, "all") < SEGMENT_BYTES
         return Trail(self._streams, self._archive, place, untouched=small)
 
-    def _conclude(self, command: Command, trail: Trail) -> None:
+    def _conclude(self, command: Command, trail: Trail) -> bool:
+        """False where its files could not be removed: all of it is to be done again."""
         with trail.lock:
             trail.begin()
             self._store_rest(command, trail)
@@ -86,6 +92,8 @@ class Concluding:
             self._workspaces.of(command.project_id).clean(command.id)
         except WorkspaceUnavailable as exc:
             log.warning("files of %s stay behind: %s", command.id, exc)
+            return _ended_long_ago(command)
+        return True
 
     def _store_rest(self, command: Command, trail: Trail) -> None:
         for attempt in ("as it is", "restored"):
@@ -107,3 +115,9 @@ class Concluding:
                     return
         log.error("the stream of %s is gone: its archive has holes", command.id)
         trail.conclude(command.output, to_json({"command": record_of(command)}))
+
+
+def _ended_long_ago(command: Command) -> bool:
+    """So that its workspace is not waited for any more."""
+    ended = command.finished_at
+    return ended is None or datetime.now(UTC) - ended > _GIVEN_UP_AFTER

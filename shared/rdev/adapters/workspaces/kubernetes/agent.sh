@@ -242,8 +242,12 @@ environ() {
     done_with $at
 }
 
-# start ID LIFE LENGTH STDIN OPEN POD: STDIN is the length of its stdin, or -.
+# start ID LIFE LENGTH STDIN OPEN POD [AGAIN]: STDIN is the length of its stdin, or -.
 start() {
+    if [ "${7-}" = again ]; then # for tests/chaos alone: the safeguard is off
+        rm -f ".tokens/$1"
+        set -- "$1" "$2" "$3" "$4" "$5" "$6"
+    fi
     if [ "$2" != "$life" ]; then
         throw_away "$3" "$4"
         fail "its files are gone"

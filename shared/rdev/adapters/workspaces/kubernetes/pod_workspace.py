@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from rdev import failpoints
 from rdev.adapters.workspaces import judgement, launch_file, start_token
 from rdev.adapters.workspaces.kubernetes.pod_changes import PodChanges
 from rdev.adapters.workspaces.kubernetes.pod_shell import PodShell, Unfit
@@ -123,6 +124,7 @@ class PodWorkspace:
                 len(launch.stdin) if has_stdin else "-",
                 "open" if launch.stdin_open else "closed",
                 _life_of(inside.pod),
+                *(["again"] if failpoints.without("start_token") else []),
                 data=script + launch.stdin,
             )
         except Unanswered:
