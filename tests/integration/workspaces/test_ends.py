@@ -3,6 +3,7 @@ tests/conformance/workspaces."""
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 from integration.workspaces.place import eventually
@@ -54,3 +55,16 @@ def test_after_a_reboot_what_was_on_the_disk_counts_and_the_rest_is_dead(place):
     (place.commands / "cmd-1/synced").unlink()
     assert place.workspace.liveness("cmd-1") is Liveness.DEAD
     assert place.workspace.loss("cmd-1") == "The machine was started anew."
+
+
+def test_after_a_reboot_a_process_of_the_leaders_id_is_none_of_its(place):
+    place.run(place.launch("true"))
+    token = place.commands / ".tokens/cmd-1"
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as other:
+        try:
+            token.write_text(f"{other.pid}:1:{other.pid}:1:another-boot\n")
+            assert place.workspace.survivors("cmd-1") == 0
+            place.workspace.signal("cmd-1", "KILL")
+            assert other.poll() is None
+        finally:
+            other.kill()

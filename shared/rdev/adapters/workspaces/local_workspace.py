@@ -109,9 +109,8 @@ class LocalWorkspace:
     def ran_for_s(self, command_id: str) -> float | None:
         with asking(f"cannot see {command_id}"):
             token = self._files(command_id).token()
-        if token is None or token.leader is None or self._boots(token) != {self._means.boot}:
-            return None
-        return token.leader.age_s()
+        leader = self._leader(token) if token else None
+        return leader.age_s() if leader else None
 
     def exit(self, command_id: str) -> Exit | None:
         with asking(f"cannot see {command_id}"):
@@ -148,7 +147,9 @@ class LocalWorkspace:
                 return
             if number is signal.SIGKILL:
                 self._kill(files, token)
-            elif token.leader is None or not processes.signal_group(token.leader, number):
+            elif (leader := self._leader(token)) is None or not processes.signal_group(
+                leader, number
+            ):
                 # The leader is gone: those it left behind, one by one.
                 for pid in self._alive(files, token):
                     processes.send(pid, number)
@@ -228,12 +229,16 @@ class LocalWorkspace:
         """Of the machine, in which somebody took it or may have."""
         return {taker.boot for taker in token.takers}
 
+    def _leader(self, token: StartToken) -> Process | None:
+        """None also for one from before a boot: its process id may be anybody's by now."""
+        return token.leader if self._boots(token) == {self._means.boot} else None
+
     def _kill(self, files: CommandFiles, token: StartToken) -> None:
         files.cgroup().kill()
-        processes.kill_command(files.command_id, token.leader)
+        processes.kill_command(files.command_id, self._leader(token))
 
     def _alive(self, files: CommandFiles, token: StartToken) -> list[int]:
-        found = processes.of_command(files.command_id, token.leader)
+        found = processes.of_command(files.command_id, self._leader(token))
         return list(dict.fromkeys([*found, *files.cgroup().pids()]))
 
     def _group_for(self, launch: Launch) -> tuple[Path, ...]:

@@ -118,6 +118,8 @@ examine() {
         leader=${takers# }
         begun=${leader#*:}
         leader=${leader%%:*} begun=${begun%%:*}
+        # In another container or before a boot: it is gone, and its process id may be anybody's.
+        [ "${takers##*:}" = "$boot" ] && [ "$begun" -ge "${began:-0}" ] || leader='' begun=''
         ;;
     esac
     return 0
@@ -206,8 +208,7 @@ hello() {
         rm -f ".life.$nonce"
     fi
     if ! plain .life || ! read -r life <.life; then
-        tell unwritable
-        done_with ''
+        fail "nothing can be written to $commands; is the volume full?"
         return
     fi
     boot=

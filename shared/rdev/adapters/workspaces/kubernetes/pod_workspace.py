@@ -143,7 +143,7 @@ class PodWorkspace:
             ended=lambda: seen.ended,
             alive=seen.alive.__contains__,
         )
-        return judged or self._abandoned(command_id)
+        return judged or self._abandoned(command_id, seen.token)
 
     def refusal(self, command_id: str) -> tuple[str, str] | None:
         return self._look(command_id).refusal
@@ -224,9 +224,12 @@ class PodWorkspace:
                 return seen
         raise WorkspaceUnavailable(f"The start token of {command_id} does not keep still.")
 
-    def _abandoned(self, command_id: str) -> Liveness:
-        """Nobody is left to end it properly, so this does."""
-        seen = self._look(command_id)  # who was seen to be gone may have left its last files since
+    def _abandoned(self, command_id: str, token: StartToken) -> Liveness:
+        """Nobody is left to end it properly, so this does. Looked at anew: who was seen to be gone
+        may have left its last files since, or given the token back, so that another took it."""
+        seen = self._look(command_id)
+        if seen.token != token:
+            return self.liveness(command_id)
         if "done" in seen.names:
             return Liveness.ENDED
         never = seen.token is not None and judgement.never_began(
