@@ -136,17 +136,20 @@ class ChaosNode(StandIn):
         """Under the lock: nobody gets into the pod before all is noted."""
         assert life.container is not None
         looked_at = time.time()
+        _log("struck", name)
         alive = _commands_of(_inhabitants(life.container.pid))
         yield
         for place in self._commands(name):
             token = place.parent / ".tokens" / place.name
             if not token.exists() or token.read_text() == "cancelled\n":
+                _log("not begun in", name, place.name)
                 continue
+            _log("killed in", name, place.name, token.stat().st_mtime, token.name in alive)
             if token.name in alive or token.stat().st_mtime > looked_at - _JUST_BEGUN_S:
                 self.killed[token.name] = {
                     "pod": name,
-                    "stdout": (place / "out").stat().st_size,
-                    "stderr": (place / "err").stat().st_size,
+                    "stdout": _size(place / "out"),
+                    "stderr": _size(place / "err"),
                 }
 
     @override
@@ -193,11 +196,21 @@ class ChaosNode(StandIn):
         return [
             place
             for place in (self._claim(pod) / "commands").glob("cmd-*")
-            if not any((place / each).exists() for each in ("exit", "refused"))
+            # An empty one was written to a full disk: its supervisor is still at it.
+            if not any(_size(place / each) for each in ("exit", "refused"))
         ]
 
     def _claim(self, pod: str) -> Path:
         return self.folder / "claims" / f"data-{pod}"
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _log(*words: object) -> None:
+    """For whoever looks into what a run found."""
+    print(f"{time.time():.3f}", *words, file=sys.stderr, flush=True)
 
 
 def _inhabitants(first: int) -> list[int]:
