@@ -308,6 +308,7 @@ throw_away() {
 look() {
     if examine "$1"; then
         tell "token$signed $token"
+        ! read -r now _ </proc/uptime || tell "now $now"
         for taker in $takers; do
             tell "by $taker"
             rest=${taker#*:*:}
@@ -318,7 +319,6 @@ look() {
             done
         done
     fi
-    ! read -r now _ </proc/uptime || tell "now $now"
     for name in launch refused done synced; do
         [ ! -e "$1/$name" ] || tell "has $name"
     done
