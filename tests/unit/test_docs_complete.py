@@ -56,6 +56,7 @@ def reasons_in_the_code() -> set[str]:
         found |= set(re.findall(r"""Stopping\(Status\.\w+, ['"](\w+)['"]""", code))
         found |= set(re.findall(r"""reason: str \| None = ['"](\w+)['"]""", code))
         found |= set(re.findall(r"""CommandRefused\(\s*['"](\w+)['"]""", code))
+        found |= set(re.findall(r"""Unfit\(\s*['"](\w+)['"]""", code))
         found |= set(re.findall(r"""else ['"](exit_code)['"]""", code))
     script = Path(rdev.adapters.workspaces.__path__[0]) / "supervisor.sh"
     return found | set(re.findall(r"\brefuse ([a-z_]+)", script.read_text()))

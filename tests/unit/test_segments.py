@@ -106,6 +106,7 @@ def test_names_sort_as_their_bytes_lie():
     assert SegmentName.parse(str(names[0]) + "#12ab") is None
 
 
+@pytest.mark.timeout(600)  # many examples: on a busy machine they take their time
 @settings(suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 @given(st.data())
 def test_reading_on_from_segment_to_segment_meets_every_byte(data):

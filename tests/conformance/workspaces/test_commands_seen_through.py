@@ -42,7 +42,9 @@ def test_what_does_not_end_by_term_is_killed_with_all_it_left_behind(serving):
 
 def test_a_command_that_writes_too_much_is_ended(serving):
     with serving.runner():
-        ended = serving.ended(serving.submit("while :; do head -c 50000 /dev/zero; done", output_mb=1))
+        ended = serving.ended(
+            serving.submit("while :; do head -c 50000 /dev/zero; done", output_mb=1)
+        )
     assert (ended.status, ended.reason) == (Status.FAILED, "output_limit")
     assert ended.output.stdout >= 1_000_000
     assert serving.survivors(ended) == 0

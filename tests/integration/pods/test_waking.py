@@ -187,7 +187,7 @@ def test_whoever_starts_a_command_waits_for_a_stop_that_was_decided_before(
     house.cluster.await_state(PROJECT, State.RUNNING)
     command = house.submit()
     started: list[Any] = []
-    lifecycle = house.lifecycle()
+    lifecycle = house.lifecycle(patience_s=60)
     starter = threading.Thread(target=lambda: started.append(lifecycle.ready(command)))
     with house.database.transaction() as tx:
         tx.projects.lock(PROJECT)

@@ -309,6 +309,7 @@ throw_away() {
 look() {
     if examine "$1"; then
         tell "token$signed $token"
+        ! read -r now _ </proc/uptime || tell "now $now"
         for taker in $takers; do
             tell "by $taker"
             rest=${taker#*:*:}
@@ -319,7 +320,6 @@ look() {
             done
         done
     fi
-    ! read -r now _ </proc/uptime || tell "now $now"
     for name in launch refused done synced; do
         [ ! -e "$1/$name" ] || tell "has $name"
     done
