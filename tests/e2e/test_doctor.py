@@ -139,8 +139,14 @@ def test_an_archive_that_cannot_be_written_is_found_from_both_sides(sick: Stack)
     assert failing(found) == {("inside", "archive"), ("outside", "archive")}
 
 
+def await_seen(stack: Stack, store: str) -> None:
+    """Until `/ready` has looked at it anew: for a second it tells of its last look."""
+    wait_for(lambda: stack.admin.get("/ready").data["checks"][store]["status"] != "ok")
+
+
 def test_a_redis_that_hangs_is_found_and_holds_nothing_up(sick: Stack) -> None:
     with frozen(sick, "valkey"):
+        await_seen(sick, "redis")
         code, found = doctor(sick)
     assert code == 1
     assert {("outside", "redis"), ("inside", "redis")} <= failing(found)
@@ -150,6 +156,7 @@ def test_a_redis_that_hangs_is_found_and_holds_nothing_up(sick: Stack) -> None:
 
 def test_a_postgres_that_hangs_is_found_and_holds_nothing_up(sick: Stack) -> None:
     with frozen(sick, "postgres"):
+        await_seen(sick, "postgres")
         code, found = doctor(sick)
     assert code == 1
     assert {("outside", "postgres"), ("inside", "postgres")} <= failing(found)
