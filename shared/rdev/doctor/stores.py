@@ -10,6 +10,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from rdev.adapters.postgres.queue import QueueRows
+from rdev.adapters.postgres.standing import StandingRows
 from rdev.doctor.findings import Check, Level, Trouble, skewed
 from rdev.doctor.queue import judged_queue, judged_sweep
 
@@ -96,34 +97,18 @@ class PostgresChecks:
 
     def _webhooks(self) -> str:
         with self._sql() as sql:
-            row = sql.execute(
-                """
-                select count(*) as due,
-                    coalesce(extract(epoch from now() - min(greatest(d.due_at, d.created_at))),
-                        0)::float as oldest_s
-                from webhook_deliveries d join webhook_endpoints e on e.id = d.endpoint_id
-                where d.state = 'pending' and d.due_at <= now() and e.deleted_at is null
-                    and e.disabled_at is null and not e.paused and e.blocked_until <= now()
-                """
-            ).fetchone()
-            ill = sql.execute(
-                """
-                select count(*) filter (where disabled_at is not null) as disabled,
-                    count(*) filter (where disabled_at is null and blocked_until > now()) as blocked
-                from webhook_endpoints where deleted_at is null
-                """
-            ).fetchone()
-        assert row is not None
-        assert ill is not None
-        found = f"{row['due']} due, the oldest for {row['oldest_s']:.0f} s; {ill['blocked']} "
-        found += f"endpoints left alone (circuit breaker), {ill['disabled']} disabled"
-        if row["oldest_s"] > _BACKLOG_S:
+            standing = StandingRows(sql)
+            due, oldest_s = standing.backlog()["due"], standing.oldest_due_s()
+            endpoints = standing.endpoints()
+        found = f"{due} due, the oldest for {oldest_s:.0f} s; {endpoints['blocked']} "
+        found += f"endpoints left alone (circuit breaker), {endpoints['disabled']} disabled"
+        if oldest_s > _BACKLOG_S:
             raise Trouble(
                 found,
                 "Nobody sends: look at the runner (`rdev up`), or at the function webhooks and "
                 "what wakes it (Trigger, PingSource `sweep-webhooks`).",
             )
-        if ill["blocked"] or ill["disabled"]:
+        if endpoints["blocked"] or endpoints["disabled"]:
             raise Trouble(
                 found, "`rdev webhooks list`, `rdev webhooks deliveries ID`.", level=Level.WARN
             )

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from rdev.domain.commands import Command, Ending, Status, Stopping
 from rdev.domain.events import QUEUED, STARTED
@@ -204,8 +204,7 @@ class Attempt:
         with self._transaction() as tx:
             ours = change(tx)
         if not ours:
-            held.lost = True
-            raise LeaveIt
+            _leave(held)
 
     def _put_back(self, held: Held, why: str) -> Ending | None:
         """For a command that certainly has not started. One that was put back too often, or is to
@@ -220,9 +219,8 @@ class Attempt:
         reach("requeue.before")
         requeued = self._insist(held, lambda: self._requeue(held))
         reach("requeue.after")
-        if requeued is None:
-            held.lost = True  # or its cancel was asked for: the next claim sees to it
-            raise LeaveIt
+        if requeued is None:  # or its cancel was asked for: the next claim sees to it
+            _leave(held)
         return None
 
     def _wait_for(self, held: Held, why: str) -> Ending | None:
@@ -233,8 +231,7 @@ class Attempt:
         if held.claim.waited_s > self._rules.workspace_s:
             return Ending.never_ran(reason="workspace_not_ready", message=why)
         if self._insist(held, lambda: self._hold(held, why)) is None:
-            held.lost = True
-            raise LeaveIt
+            _leave(held)
         self._on_wait()
         reach("wait.after")
         return None
@@ -331,6 +328,12 @@ class Attempt:
 
 def _asked_to_start(seeing: Following | Awaiting | None) -> bool:
     return seeing is not None and seeing.asked_to_start
+
+
+def _leave(held: Held) -> NoReturn:
+    """It is somebody else's now."""
+    held.lost = True
+    raise LeaveIt
 
 
 def _why(exc: Exception) -> str:

@@ -26,7 +26,7 @@ class Awaiting:
     """For a command that may have started. The callables are as Following's; `why` says what
     went wrong, for the record."""
 
-    asked_to_start = launched = seen_to_start = True
+    asked_to_start = seen_to_start = True
 
     def __init__(
         self,

@@ -93,7 +93,6 @@ class Following:
         """In which the workspace was asked to start it, so far as it has lives."""
         self.asked_to_start = False
         """Whether the workspace was, so that it may have begun."""
-        self.launched = False
         self._launched_at = self._asked_first_at = time.monotonic()
         self._start_noted = False
         self._output = Output(claim.command, workspace, streams, on_lost=self._begin_anew)
@@ -172,7 +171,6 @@ class Following:
             self.asked_to_start = asked_before  # this time it has certainly started nothing
             raise
         reach("start.after")
-        self.launched = True
         self._launched_at = time.monotonic()
         return None
 

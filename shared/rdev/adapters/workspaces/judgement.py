@@ -38,5 +38,4 @@ def never_began(token: StartToken, boot: str) -> bool:
     """Of a token that nobody alive can sign. Signing comes before everything else, and is lost by
     a power cut alone. The token stays where it is: to take it away so that another may start could
     let two of them in."""
-    unsigned = bool(boot and not token.signed and token.takers)
-    return unsigned and all(taker.boot == boot for taker in token.takers)
+    return bool(boot) and not token.signed and token.boots == {boot}

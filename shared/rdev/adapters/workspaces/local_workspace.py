@@ -25,8 +25,6 @@ from rdev.ports import Liveness
 
 SUPERVISOR = Path(__file__).with_name("supervisor.sh")
 
-_NEVER_BEGAN = "The process that was to become it was killed before it began. Submit it again."
-
 
 @contextmanager
 def asking(what: str) -> Iterator[None]:
@@ -210,8 +208,8 @@ class LocalWorkspace:
         if not token.signed:
             if files.token() != token:
                 return self.liveness(files.command_id)
-            if self._never_began(token):
-                files.refuse("infrastructure", _NEVER_BEGAN)
+            if judgement.never_began(token, self._means.boot):
+                files.refuse("infrastructure", judgement.NEVER_BEGAN)
         self._kill(files, token)
         _end_feeder(files)
         if not files.ended():
@@ -219,19 +217,9 @@ class LocalWorkspace:
         files.finish()
         return Liveness.ENDED
 
-    def _never_began(self, token: StartToken) -> bool:
-        """Of a token that nobody alive can sign. Signing comes before everything else, and is
-        lost by a power cut alone. The token stays where it is: to take it away so that another
-        may start could let two of them in."""
-        return bool(self._means.boot) and self._boots(token) == {self._means.boot}
-
-    def _boots(self, token: StartToken) -> set[str]:
-        """Of the machine, in which somebody took it or may have."""
-        return {taker.boot for taker in token.takers}
-
     def _leader(self, token: StartToken) -> Process | None:
         """None also for one from before a boot: its process id may be anybody's by now."""
-        return token.leader if self._boots(token) == {self._means.boot} else None
+        return token.leader if token.boots == {self._means.boot} else None
 
     def _kill(self, files: CommandFiles, token: StartToken) -> None:
         files.cgroup().kill()

@@ -44,6 +44,11 @@ class StartToken:
     where the disk is too full to say it."""
 
     @property
+    def boots(self) -> frozenset[str]:
+        """Of the machine, in which somebody took it or may have."""
+        return frozenset(taker.boot for taker in self.takers)
+
+    @property
     def leader(self) -> Process | None:
         return self.takers[0].leader if len(self.takers) == 1 else None
 

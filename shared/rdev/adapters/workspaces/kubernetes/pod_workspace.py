@@ -151,9 +151,7 @@ class PodWorkspace:
     def ran_for_s(self, command_id: str) -> float | None:
         seen = self._look(command_id)
         token, boot = seen.token, self._shell.there().boot
-        if token is None or token.leader is None or seen.up_s is None:
-            return None
-        if any(taker.boot != boot for taker in token.takers):
+        if token is None or token.leader is None or token.boots != {boot} or seen.up_s is None:
             return None
         return seen.up_s - token.leader.start / _TICKS
 
@@ -232,9 +230,7 @@ class PodWorkspace:
             return self.liveness(command_id)
         if "done" in seen.names:
             return Liveness.ENDED
-        never = seen.token is not None and judgement.never_began(
-            seen.token, self._shell.there().boot
-        )
+        never = judgement.never_began(token, self._shell.there().boot)
         words = ("infrastructure", judgement.NEVER_BEGAN) if never else ()
         self._shell.ask("end", _checked(command_id), *words, timeout_s=_KILL_S)
         return Liveness.ENDED if self._look(command_id).ended else Liveness.DEAD
