@@ -1,8 +1,6 @@
 """Commands in pods through a whole stack, on a Kubernetes of one node whose pods are processes."""
 
 import http.server
-import os
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ import pytest
 
 from free_port import free_port
 from http_client import Http
+from kubernetes_stand_in import skip_without_pods
 from kubernetes_stand_in.stand_in import StandIn, kubernetes_stand_in
 from live_stack import Stack, running_stack, wait_for
 from small_cluster import NAMESPACE
@@ -22,8 +21,7 @@ pytestmark = pytest.mark.own_stack
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StandIn, Path]]:
-    if os.geteuid() != 0 or not shutil.which("busybox"):
-        pytest.skip("pods of the stand-in take root and a busybox")
+    skip_without_pods()
     with kubernetes_stand_in(tmp_path_factory.mktemp("pods")) as made:
         yield made
 

@@ -4,11 +4,7 @@ goes on from a dump, the archive and the pepper."""
 import os
 import re
 import shutil
-import signal
 import subprocess
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,13 +15,12 @@ from fresh_database import fresh_database
 from functions_alone import FunctionAlone, functions_alone
 from http_client import Http
 from live_stack import wait_for
+from own_postgres import own_postgres
 from rdev.config import SOURCE_ROOT
-from rdev.platform import unprivileged
 from rdev.platform.stores import Postgres, Valkey, bundled_postgres
 
 pytestmark = pytest.mark.slow
 
-READY_S = 60.0
 PAGE = (SOURCE_ROOT / "docs/operations/backup.md").read_text()
 
 
@@ -55,33 +50,6 @@ def run(script: str, url: str, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@contextmanager
-def another_server() -> Iterator[Postgres]:
-    """Empty: without rdev's roles, and without a database of rdev's."""
-    guest = unprivileged.account()
-    place = Path(tempfile.mkdtemp(prefix="rdev-r-", dir="/tmp"))
-    try:
-        folder = place / "pg"
-        folder.mkdir(mode=0o700)
-        if guest:
-            place.chmod(0o711)
-            unprivileged.own_folder(folder, guest)
-        install = unprivileged.installation(guest)
-        options = ("fsync=off", "shared_buffers=32MB")
-        server = Postgres(folder / "data", folder, install, guest, options=options)
-        server.init()
-        with (place / "log").open("wb") as log:
-            process = server.spawn(server.command(), stdout=log.fileno())
-        try:
-            assert server.wait_ready(READY_S, lambda: process.poll() is None)
-            yield server
-        finally:
-            process.send_signal(signal.SIGQUIT)
-            process.wait(30)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-
-
 def wake(runner: FunctionAlone) -> None:
     assert runner.http.request("POST", "/", b"").status == 204
 
@@ -109,7 +77,7 @@ def test_what_was_recorded_is_there_after_a_server_was_lost(
         client.flushall()
     restored = tmp_path / "restored"
     shutil.copytree(backup / "archive", restored / "archive")
-    with another_server() as server:
+    with own_postgres("fsync=off", "shared_buffers=32MB") as server:
         # The server's own maintenance database is named as rdev's is: this one is to be made.
         run(commands_of("Restore"), server.url("restored"), backup)
         with functions_alone(server.url("restored"), valkey.url, restored, key=key) as functions:

@@ -7,13 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import NoReturn, TypeVar
 
 from rdev.domain.commands import Command, Ending, Status, Stopping
 from rdev.domain.events import QUEUED, STARTED
 from rdev.domain.records import record_of, timestamp
 from rdev.errors import (
-    CommandRefused,
     StoreUnavailable,
     Unavailable,
     WorkspaceNotReady,
@@ -26,19 +24,16 @@ from rdev.services.awaiting import Awaiting
 from rdev.services.closing import Closing, count_end
 from rdev.services.feeding import Feeding
 from rdev.services.following import Following, Rules
-from rdev.services.leases import Held, LeaveIt
+from rdev.services.going_back import GoingBack
+from rdev.services.leases import Held, LeaveIt, insist, leave, leave_if_told
 from rdev.services.lifecycle import Lifecycle
 from rdev.services.messaging import messaging
 from rdev.services.pauses import MOST_FAILURES, Errors, Missing, Pauses
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 _CERTAIN_S = 30.0
 """For how long after it was renewed nobody need ask whether a lease is ours."""
-WAIT_AGAIN_S = 0.25
-"""After how long a workspace that was not there is looked at again: the look itself waits."""
 
 
 class Attempt:
@@ -55,7 +50,6 @@ class Attempt:
         on_wait: Callable[[], None],
     ) -> None:
         """`on_wait` is told when a command went back to wait for its workspace."""
-        self._on_wait = on_wait
         self._lifecycle = lifecycle
         self._transaction = transaction
         self._streams = streams
@@ -63,6 +57,7 @@ class Attempt:
         self._closing = closing
         self._rules = rules
         self._stopping = stopping
+        self._going_back = GoingBack(transaction, workspaces, rules, stopping, on_wait=on_wait)
 
     def see_through(self, held: Held) -> None:
         """Raises LeaveIt where the lease is lost or the runner is to stop."""
@@ -97,7 +92,7 @@ class Attempt:
         unreachable = 0
         asked = False  # whether its workspace may have been asked to start it
         while True:
-            self._leave_if_told(held)
+            leave_if_told(held, self._stopping)
             try:
                 seeing = seeing or self._following(held)
                 return seeing.to_its_end()
@@ -107,7 +102,7 @@ class Attempt:
                 metrics.WORKSPACE_FAILURES.add("not_ready")
                 asked = asked or _asked_to_start(seeing)
                 if held.claim.surely_first and not asked:
-                    return self._wait_for(held, exc.message)
+                    return self._going_back.wait_for(held, exc.message)
                 log.info("workspace of %s: %s", held.claim.command.id, exc)
                 if (lost := self._lost(held, missing)) is not None:
                     return lost
@@ -117,9 +112,9 @@ class Attempt:
                 unreachable += 1
                 asked = asked or _asked_to_start(seeing)
                 if held.claim.surely_first and not asked:
-                    return self._put_back(held, exc.message)
+                    return self._going_back.put_back(held, exc.message)
                 in_vain = unreachable >= MOST_FAILURES and not (seeing and seeing.seen_to_start)
-                if in_vain and self._forestalled(held):
+                if in_vain and self._going_back.forestalled(held):
                     return Ending.never_ran(reason="infrastructure", message=exc.message)
             except StoreUnavailable as exc:
                 log.warning("following %s: %s", held.claim.command.id, exc)
@@ -127,7 +122,7 @@ class Attempt:
                 log.exception("following %s", held.claim.command.id)
                 asked = asked or _asked_to_start(seeing)
                 if held.claim.surely_first and not asked:
-                    return self._put_back(held, _why(exc))
+                    return self._going_back.put_back(held, _why(exc))
                 # From the beginning: what it had in mind may be what is wrong.
                 seeing = self._awaiting(held, exc) if errors.too_many() else None
             pauses.pause()
@@ -142,7 +137,7 @@ class Attempt:
             workspace,
             self._streams,
             self._rules,
-            interrupted=lambda: self._leave_if_told(held),
+            interrupted=lambda: leave_if_told(held, self._stopping),
             cancel_asked=lambda: held.cancel,
             on_ask=lambda life: self._asks(held, life),
             on_start=lambda empty: self._started(held, stream_empty=empty),
@@ -160,15 +155,11 @@ class Attempt:
             self._streams,
             self._rules,
             why=_why(exc),
-            interrupted=lambda: self._leave_if_told(held),
+            interrupted=lambda: leave_if_told(held, self._stopping),
             cancel_asked=lambda: held.cancel,
             on_start=lambda empty: self._started(held, stream_empty=empty),
             on_stop=lambda stop: self._stops(held, stop),
         )
-
-    def _leave_if_told(self, held: Held) -> None:
-        if self._stopping.is_set() or held.lost:
-            raise LeaveIt
 
     def _started(self, held: Held, *, stream_empty: bool) -> None:
         """The events, then the row: output may follow at once, and the row can be made good. But
@@ -204,37 +195,7 @@ class Attempt:
         with self._transaction() as tx:
             ours = change(tx)
         if not ours:
-            _leave(held)
-
-    def _put_back(self, held: Held, why: str) -> Ending | None:
-        """For a command that certainly has not started. One that was put back too often, or is to
-        be cancelled, ends; planting its token is for certainty's sake where that can be had."""
-        command = held.claim.command
-        if held.cancel or held.claim.failures + 1 >= MOST_FAILURES:
-            self._forestalled(held)
-            if held.cancel:
-                return Ending(Status.CANCELLED, ran=False)
-            return Ending.never_ran(reason="infrastructure", message=why)
-        self._try(lambda: self._workspaces.of(command.project_id).clean(command.id))
-        reach("requeue.before")
-        requeued = self._insist(held, lambda: self._requeue(held))
-        reach("requeue.after")
-        if requeued is None:  # or its cancel was asked for: the next claim sees to it
-            _leave(held)
-        return None
-
-    def _wait_for(self, held: Held, why: str) -> Ending | None:
-        """Back into the queue, where it waits for its workspace: no runner's place is taken up by
-        that, nor one under its key's limit."""
-        if held.cancel:
-            return Ending(Status.CANCELLED, ran=False)
-        if held.claim.waited_s > self._rules.workspace_s:
-            return Ending.never_ran(reason="workspace_not_ready", message=why)
-        if self._insist(held, lambda: self._hold(held, why)) is None:
-            _leave(held)
-        self._on_wait()
-        reach("wait.after")
-        return None
+            leave(held)
 
     def _lost(self, held: Held, missing: Missing) -> Ending | None:
         """The end of a command whose workspace somebody took away, and did not bring back."""
@@ -250,46 +211,17 @@ class Attempt:
         end = Ending(Status.LOST, reason="workspace_lost", reason_message=why, ran=ran)
         return replace(end, output=tail.position)
 
-    def _hold(self, held: Held, why: str) -> float | None:
-        with self._transaction() as tx:
-            waited_s = tx.queue.wait(*held.pair, why)
-            if waited_s is not None:
-                tx.projects.hold(held.claim.command.project_id, WAIT_AGAIN_S)
-                if held.claim.waits == 0:
-                    facts.command_waits(tx, held.claim.command)
-            return waited_s
-
-    def _requeue(self, held: Held) -> int | None:
-        with self._transaction() as tx:
-            failures = tx.queue.requeue(*held.pair, delay_s=2.0**held.claim.failures)
-            if failures is not None:
-                facts.command_requeued(tx, held.claim.command, failures)
-            return failures
-
-    def _forestalled(self, held: Held) -> bool:
-        """Whether it is certain now that it never starts."""
-        command = held.claim.command
-        if command.started_at is not None:
-            return False
-        before = held.claim.workspace_life
-        try:
-            workspace = self._workspaces.of(command.project_id)
-            # In this order: the files may be others by then.
-            return workspace.forestall(command.id) and before in (None, workspace.life())
-        except (WorkspaceUnavailable, CommandRefused):
-            return False
-
     def _finish(self, held: Held, ending: Ending) -> None:
         reach("finish.before")
         try:
-            closed = self._insist(held, lambda: self._close(held, ending))
+            closed = insist(held, self._stopping, lambda: self._close(held, ending))
         except LeaveIt:
             raise
         except Exception:
             # What is told beside the end must not stand in the way of the end.
             log.exception("closing %s; again with less", held.claim.command.id)
             least = replace(ending, usage={}, reason_message=None)
-            closed = self._insist(held, lambda: self._close(held, least))
+            closed = insist(held, self._stopping, lambda: self._close(held, least))
         reach("finish.after")
         if closed is None:
             return
@@ -308,17 +240,6 @@ class Attempt:
                 facts.command_finished(tx, closed)
             return closed
 
-    def _insist(self, held: Held, act: Callable[[], T]) -> T:
-        """Again until the store answers; leave it when told to."""
-        pauses = Pauses(self._stopping)
-        while True:
-            try:
-                return act()
-            except StoreUnavailable as exc:
-                self._leave_if_told(held)
-                log.warning("closing %s: %s", held.claim.command.id, exc)
-                pauses.pause()
-
     def _try(self, act: Callable[[], object]) -> None:
         try:
             act()
@@ -328,12 +249,6 @@ class Attempt:
 
 def _asked_to_start(seeing: Following | Awaiting | None) -> bool:
     return seeing is not None and seeing.asked_to_start
-
-
-def _leave(held: Held) -> NoReturn:
-    """It is somebody else's now."""
-    held.lost = True
-    raise LeaveIt
 
 
 def _why(exc: Exception) -> str:

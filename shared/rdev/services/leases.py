@@ -1,12 +1,20 @@
 """The leases that one runner holds, as its process sees them."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NoReturn, TypeVar
 
 from rdev.domain.commands import Claim
+from rdev.errors import StoreUnavailable
 from rdev.ports import Transactions
+from rdev.services.pauses import Pauses
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Pair = tuple[str, int]
 """A command's id and the epoch of its claim."""
@@ -42,6 +50,29 @@ class Held:
     def first_output_s(self) -> float | None:
         """How long ago that was."""
         return None if self.first_output_at is None else time.monotonic() - self.first_output_at
+
+
+def leave(held: Held) -> NoReturn:
+    """It is somebody else's now."""
+    held.lost = True
+    raise LeaveIt
+
+
+def leave_if_told(held: Held, stopping: threading.Event) -> None:
+    if stopping.is_set() or held.lost:
+        raise LeaveIt
+
+
+def insist(held: Held, stopping: threading.Event, act: Callable[[], T]) -> T:
+    """Again until the store answers, for as long as the lease is ours."""
+    pauses = Pauses(stopping)
+    while True:
+        try:
+            return act()
+        except StoreUnavailable as exc:
+            leave_if_told(held, stopping)
+            log.warning("closing %s: %s", held.claim.command.id, exc)
+            pauses.pause()
 
 
 class Leases:

@@ -17,11 +17,12 @@ from rdev.errors import StoreUnavailable, Unavailable, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, QueueTickets, Transactions, Workspaces, metrics
 from rdev.services.archive import Archiver
-from rdev.services.attempt import WAIT_AGAIN_S, Attempt
+from rdev.services.attempt import Attempt
 from rdev.services.background import Background
 from rdev.services.claiming import Claiming
 from rdev.services.closing import Closing
 from rdev.services.following import Rules
+from rdev.services.going_back import WAIT_AGAIN_S
 from rdev.services.leases import Leases
 from rdev.services.lifecycle import Lifecycle
 from rdev.services.slots import Slots

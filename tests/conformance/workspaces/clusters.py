@@ -7,7 +7,6 @@ label.
 """
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from uuid import uuid4
 import pytest
 
 from conformance.workspaces.targets import DRAIN_S, Target
+from kubernetes_stand_in import skip_without_pods
 from kubernetes_stand_in.stand_in import kubernetes_stand_in
 from rdev.adapters.workspaces.kubernetes import names
 from rdev.adapters.workspaces.kubernetes.access import Access
@@ -102,8 +102,7 @@ def _pod(project: str, image: str) -> dict[str, Any]:
 
 @contextmanager
 def of_the_stand_in(how: Callable[[Cluster], Any], image: str, folder: Path) -> Iterator[Target]:
-    if os.geteuid() != 0 or not shutil.which("busybox"):
-        pytest.skip("pods of the stand-in take root and a busybox")
+    skip_without_pods()
     with kubernetes_stand_in(folder) as (_, kubeconfig):
         cluster = Cluster(kubeconfig, NAMESPACE, f"registry.test/{image}:1")
         with how(cluster) as target:

@@ -1,7 +1,5 @@
 """A small cluster, and rdev's view of it."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from integration.pods.running import Running
+from kubernetes_stand_in import skip_without_pods
 from kubernetes_stand_in.stand_in import StandIn, kubernetes_stand_in
 from pod_house import PROJECT, House
 from pod_service import Cluster, cluster_in
@@ -40,8 +39,7 @@ def stopped(house: House) -> House:
 
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StandIn, Path]]:
-    if os.geteuid() != 0 or not shutil.which("busybox"):
-        pytest.skip("pods of the stand-in take root and a busybox")
+    skip_without_pods()
     with kubernetes_stand_in(tmp_path_factory.mktemp("pods")) as made:
         yield made
 

@@ -1,8 +1,6 @@
 """A stand-in for the tests of this folder, and what a Kubernetes client does with it."""
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from kubernetes.client import ApiClient, ApiException, CoreV1Api
 from kubernetes.stream import stream
 from kubernetes.stream.ws_client import WSClient
 
+from kubernetes_stand_in import skip_without_pods
 from kubernetes_stand_in.stand_in import StandIn, kubernetes_stand_in
 from live_stack import wait_for
 from rdev.adapters.workspaces.kubernetes.manifests import stateful_set
@@ -26,8 +25,7 @@ SHELLS = ("debian", "alpine", "distroless-sh")
 
 @pytest.fixture(scope="session", autouse=True)
 def _pods_can_be_had() -> None:
-    if os.geteuid() != 0 or not shutil.which("busybox"):
-        pytest.skip("pods of the stand-in take root and a busybox")
+    skip_without_pods()
 
 
 @dataclass

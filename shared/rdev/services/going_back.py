@@ -1,0 +1,100 @@
+"""Commands that certainly have not started go back into the queue: for a failure, or to wait there
+for their workspace. Or they end, where that has been for too long or was asked for."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from rdev.domain.commands import Ending, Status
+from rdev.errors import CommandRefused, Unavailable, WorkspaceUnavailable
+from rdev.failpoints import reach
+from rdev.ports import Transactions, Workspaces
+from rdev.services import facts
+from rdev.services.following import Rules
+from rdev.services.leases import Held, insist, leave
+from rdev.services.pauses import MOST_FAILURES
+
+log = logging.getLogger(__name__)
+
+WAIT_AGAIN_S = 0.25
+"""After how long a workspace that was not there is looked at again: the look itself waits."""
+
+
+class GoingBack:
+    def __init__(
+        self,
+        transaction: Transactions,
+        workspaces: Workspaces,
+        rules: Rules,
+        stopping: threading.Event,
+        *,
+        on_wait: Callable[[], None],
+    ) -> None:
+        """`on_wait` is told when a command went back to wait for its workspace."""
+        self._transaction = transaction
+        self._workspaces = workspaces
+        self._rules = rules
+        self._stopping = stopping
+        self._on_wait = on_wait
+
+    def put_back(self, held: Held, why: str) -> Ending | None:
+        """For a command that certainly has not started. One that was put back too often, or is to
+        be cancelled, ends; planting its token is for certainty's sake where that can be had."""
+        command = held.claim.command
+        if held.cancel or held.claim.failures + 1 >= MOST_FAILURES:
+            self.forestalled(held)
+            if held.cancel:
+                return Ending(Status.CANCELLED, ran=False)
+            return Ending.never_ran(reason="infrastructure", message=why)
+        try:
+            self._workspaces.of(command.project_id).clean(command.id)
+        except (Unavailable, WorkspaceUnavailable) as exc:
+            log.warning("left to the sweep: %s", exc)
+        reach("requeue.before")
+        requeued = insist(held, self._stopping, lambda: self._requeue(held))
+        reach("requeue.after")
+        if requeued is None:  # or its cancel was asked for: the next claim sees to it
+            leave(held)
+        return None
+
+    def wait_for(self, held: Held, why: str) -> Ending | None:
+        """Back into the queue, where it waits for its workspace: no runner's place is taken up by
+        that, nor one under its key's limit."""
+        if held.cancel:
+            return Ending(Status.CANCELLED, ran=False)
+        if held.claim.waited_s > self._rules.workspace_s:
+            return Ending.never_ran(reason="workspace_not_ready", message=why)
+        if insist(held, self._stopping, lambda: self._hold(held, why)) is None:
+            leave(held)
+        self._on_wait()
+        reach("wait.after")
+        return None
+
+    def forestalled(self, held: Held) -> bool:
+        """Whether it is certain now that it never starts."""
+        command = held.claim.command
+        if command.started_at is not None:
+            return False
+        before = held.claim.workspace_life
+        try:
+            workspace = self._workspaces.of(command.project_id)
+            # In this order: the files may be others by then.
+            return workspace.forestall(command.id) and before in (None, workspace.life())
+        except (WorkspaceUnavailable, CommandRefused):
+            return False
+
+    def _hold(self, held: Held, why: str) -> float | None:
+        with self._transaction() as tx:
+            waited_s = tx.queue.wait(*held.pair, why)
+            if waited_s is not None:
+                tx.projects.hold(held.claim.command.project_id, WAIT_AGAIN_S)
+                if held.claim.waits == 0:
+                    facts.command_waits(tx, held.claim.command)
+            return waited_s
+
+    def _requeue(self, held: Held) -> int | None:
+        with self._transaction() as tx:
+            failures = tx.queue.requeue(*held.pair, delay_s=2.0**held.claim.failures)
+            if failures is not None:
+                facts.command_requeued(tx, held.claim.command, failures)
+            return failures
