@@ -67,12 +67,10 @@ class House:
         )
         self.stack = stack
 
-    def lifecycle(
-        self, cluster: Cluster | None = None, idle_stop_s: float = 0, patience_s: float = 0.2
-    ) -> Lifecycle:
+    def lifecycle(self, cluster: Cluster | None = None, idle_stop_s: float = 0) -> Lifecycle:
         workspaces = (cluster or self.cluster).workspaces
         return Lifecycle(
-            self.database.transaction, workspaces, idle_stop_s=idle_stop_s, patience_s=patience_s
+            self.database.transaction, workspaces, idle_stop_s=idle_stop_s, patience_s=0.2
         )
 
     def runner(self, *, workspace_s: float = 60, own_view: bool = False) -> Runner:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from live_stack import running_stack
+from live_stack import running_stack, wait_for
 from rdev.config import SOURCE_ROOT
 
 pytestmark = pytest.mark.own_stack
@@ -98,6 +98,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     """On a stack of its own: the documents show what is there right after the first start."""
     place = tmp_path_factory.mktemp("checkout")
     with running_stack(default_rate_limit=100_000) as stack:
+        # Its first sweep comes some seconds after its start; until then it is not quite ready.
+        wait_for(lambda: stack.admin.get("/ready").data["status"] == "ok")
         (place / ".rdev").symlink_to(stack.home)
         (place / ".venv").symlink_to(sys.prefix)
         yield Reader(place, stack.base_url)

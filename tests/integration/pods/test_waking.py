@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pod_house import PROJECT, House
 from rdev.domain.commands import Kind, Priority, Status
 from rdev.domain.events import START
 from rdev.domain.workspaces import State
-from rdev.errors import Conflict
+from rdev.errors import Conflict, WorkspaceNotReady
 from rdev.services.discovery import Discovery
 from rdev.services.exec import Wish
 from rdev.services.lifecycle import Lifecycle
@@ -187,8 +188,15 @@ def test_whoever_starts_a_command_waits_for_a_stop_that_was_decided_before(
     house.cluster.await_state(PROJECT, State.RUNNING)
     command = house.submit()
     started: list[Any] = []
-    lifecycle = house.lifecycle(patience_s=60)
-    starter = threading.Thread(target=lambda: started.append(lifecycle.ready(command)))
+    lifecycle = house.lifecycle()
+
+    def start() -> None:
+        """As a runner does: again while it is on its way."""
+        while not started:
+            with suppress(WorkspaceNotReady):
+                started.append(lifecycle.ready(command))
+
+    starter = threading.Thread(target=start)
     with house.database.transaction() as tx:
         tx.projects.lock(PROJECT)
         starter.start()
