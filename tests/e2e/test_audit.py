@@ -243,6 +243,8 @@ def test_the_command_lists_exports_and_verifies(alone: Stack) -> None:
 
 @pytest.mark.own_stack
 def test_the_client_reads_and_verifies(alone: Stack) -> None:
+    for number in range(3):
+        alone.admin.post("/keys", {"name": f"client-{number}", "scopes": ["projects:read"]})
     with Client(alone.base_url, alone.admin_key) as client:
         newest = list(client.audit.list(limit=3))
         assert len(newest) == 3

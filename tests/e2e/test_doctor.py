@@ -27,6 +27,8 @@ Findings = dict[tuple[str, str], dict[str, str]]
 @pytest.fixture(scope="module")
 def sick() -> Iterator[Stack]:
     with running_stack() as stack:
+        # Whichever test comes first: somebody has swept by then.
+        wait_for(lambda: stack.admin.get("/ready").data["status"] == "ok")
         yield stack
 
 
