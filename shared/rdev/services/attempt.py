@@ -16,6 +16,7 @@ from rdev.errors import (
     Unavailable,
     WorkspaceNotReady,
     WorkspaceUnavailable,
+    WorkspaceUnfit,
 )
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Transaction, Transactions, Workspaces, metrics, tracing
@@ -104,7 +105,7 @@ class Attempt:
                 if held.claim.surely_first and not asked:
                     return self._going_back.wait_for(held, exc.message)
                 log.info("workspace of %s: %s", held.claim.command.id, exc)
-                if (lost := self._lost(held, missing)) is not None:
+                if (lost := self._lost(held, missing, self._taken_away)) is not None:
                     return lost
             except WorkspaceUnavailable as exc:
                 metrics.WORKSPACE_FAILURES.add("unavailable")
@@ -114,8 +115,8 @@ class Attempt:
                 if held.claim.surely_first and not asked:
                     return self._going_back.put_back(held, exc.message)
                 in_vain = unreachable >= MOST_FAILURES and not (seeing and seeing.seen_to_start)
-                if in_vain and self._going_back.forestalled(held):
-                    return Ending.never_ran(reason="infrastructure", message=exc.message)
+                if (end := self._unreachable(held, exc, missing, in_vain=in_vain)) is not None:
+                    return end
             except StoreUnavailable as exc:
                 log.warning("following %s: %s", held.claim.command.id, exc)
             except Exception as exc:
@@ -197,11 +198,23 @@ class Attempt:
         if not ours:
             leave(held)
 
-    def _lost(self, held: Held, missing: Missing) -> Ending | None:
-        """The end of a command whose workspace somebody took away, and did not bring back."""
+    def _unreachable(
+        self, held: Held, exc: WorkspaceUnavailable, missing: Missing, *, in_vain: bool
+    ) -> Ending | None:
+        if in_vain and self._going_back.forestalled(held):
+            return Ending.never_ran(reason="infrastructure", message=exc.message)
+        return (
+            self._lost(held, missing, self._replaced) if isinstance(exc, WorkspaceUnfit) else None
+        )
+
+    def _lost(
+        self, held: Held, missing: Missing, look: Callable[[Command], str | None]
+    ) -> Ending | None:
+        """The end of a command whose workspace somebody took away, and did not bring back. `look`
+        says why it is not there now; None: it is, or nobody can say."""
         command = held.claim.command
         try:
-            why = self._lifecycle.gone(command.project_id)
+            why = look(command)
             tail = self._streams.tail(command.project_id, command.id)
         except (Unavailable, WorkspaceUnavailable):
             return None
@@ -210,6 +223,13 @@ class Attempt:
         ran = command.started_at is not None
         end = Ending(Status.LOST, reason="workspace_lost", reason_message=why, ran=ran)
         return replace(end, output=tail.position)
+
+    def _taken_away(self, command: Command) -> str | None:
+        return self._lifecycle.gone(command.project_id)
+
+    def _replaced(self, command: Command) -> str | None:
+        """By one in which no command can run, so none does."""
+        return self._workspaces.of(command.project_id).loss(command.id)
 
     def _finish(self, held: Held, ending: Ending) -> None:
         reach("finish.before")

@@ -192,7 +192,8 @@ hello() {
     mkdir -p "$workspace"
     mkdir -p "$commands/.tokens"
     here=$(cd -P -- "$workspace" && pwd)
-    if [ -z "$here" ] || ! cd -P -- "$commands" || ! [ -w . ] || ! [ -O . ]; then
+    # Where commands have run they are told of, also if nothing can be written there any more.
+    if [ -z "$here" ] || ! cd -P -- "$commands" || ! [ -O . ] || ! { [ -w . ] || [ -s .life ]; }; then
         tell unwritable
         done_with ''
         return

@@ -20,7 +20,7 @@ from rdev.adapters.workspaces.kubernetes.exec import Execs
 from rdev.adapters.workspaces.kubernetes.exec_status import ExecEnded
 from rdev.adapters.workspaces.kubernetes.pod_ref import PodRef
 from rdev.adapters.workspaces.kubernetes.pod_talk import AgentRefused, Answer, PodTalk, Unanswered
-from rdev.errors import WorkspaceUnavailable
+from rdev.errors import WorkspaceUnavailable, WorkspaceUnfit
 
 _AGENT = Path(__file__).with_name("agent.sh")
 _SUPERVISOR = Path(__file__).parents[1] / "supervisor.sh"
@@ -28,15 +28,6 @@ _ANSWER_S = 20.0
 _NO_SH = re.compile(r"executable file|finding executable|\bsh\W*no such file", re.IGNORECASE)
 """As container runtimes say it. That something else was "not found" is said of what is ending."""
 _NOT_RUN = (126, 127)
-
-
-class Unfit(WorkspaceUnavailable):
-    """The pod is such that no command can run in it: its image lacks something (`no_shell`), or it
-    has no folder to write to (`workspace_not_writable`)."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +65,7 @@ class PodShell:
         self.used_at = time.monotonic()
 
     def there(self, timeout_s: float = _ANSWER_S) -> There:
-        """Raises Unfit, and WorkspaceUnavailable."""
+        """Raises WorkspaceUnfit, and WorkspaceUnavailable."""
         if self._there is None:
             until = time.monotonic() + timeout_s
             with self._turn(until):
@@ -90,7 +81,7 @@ class PodShell:
         bytes_back: bool = False,
         timeout_s: float = _ANSWER_S,
     ) -> Answer:
-        """Raises AgentRefused, Unanswered where it may have been heard, Unfit, and
+        """Raises AgentRefused, Unanswered where it may have been heard, WorkspaceUnfit, and
         WorkspaceUnavailable where it was certainly not."""
         until = time.monotonic() + timeout_s
         heard: Unanswered | None = None
@@ -159,13 +150,13 @@ class PodShell:
 
         said = ask("hello")
         if missing := said.word("missing"):
-            raise Unfit(
+            raise WorkspaceUnfit(
                 "no_shell",
                 f"The image of {self._ref.name} lacks {missing.replace(' ', ', ')}: install "
                 "busybox, or coreutils, findutils, grep and util-linux.",
             )
         if said.words("unwritable"):
-            raise Unfit(
+            raise WorkspaceUnfit(
                 "workspace_not_writable",
                 f"In {self._ref.name} nothing can be written to {self._place.commands}: mount a "
                 "volume there, or name another folder by the pod's annotation rdev.dev/root.",
@@ -193,5 +184,5 @@ def _not_begun(ref: PodRef, ended: ExecEnded) -> WorkspaceUnavailable:
     status = ended.status
     if status.exit_code in _NOT_RUN or _NO_SH.search(status.message):
         message = f"The image of {ref.name} has no `sh`, so no command can run in it."
-        return Unfit("no_shell", message)
+        return WorkspaceUnfit("no_shell", message)
     return WorkspaceUnavailable(f"The pod {ref.name} cannot be entered: {ended}.")

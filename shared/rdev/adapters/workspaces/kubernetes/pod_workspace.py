@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rdev import failpoints
 from rdev.adapters.workspaces import judgement, launch_file, start_token
 from rdev.adapters.workspaces.kubernetes.pod_changes import PodChanges
-from rdev.adapters.workspaces.kubernetes.pod_shell import PodShell, Unfit
+from rdev.adapters.workspaces.kubernetes.pod_shell import PodShell
 from rdev.adapters.workspaces.kubernetes.pod_talk import Answer, Unanswered
 from rdev.adapters.workspaces.kubernetes.seen import Pod
 from rdev.adapters.workspaces.processes import Process
@@ -19,7 +19,7 @@ from rdev.adapters.workspaces.start_token import StartToken
 from rdev.adapters.workspaces.stdin_file import MOST_UNREAD_BYTES
 from rdev.domain.commands import COMMAND_ID, Exit, Launch
 from rdev.domain.environment import problem
-from rdev.errors import CommandRefused, InvalidRequest, WorkspaceUnavailable
+from rdev.errors import CommandRefused, InvalidRequest, WorkspaceUnavailable, WorkspaceUnfit
 from rdev.ports import Liveness
 
 _BLOCK = 4096
@@ -102,7 +102,7 @@ class PodWorkspace:
     def life(self) -> str:
         try:
             return self._shell.there().life
-        except Unfit as exc:
+        except WorkspaceUnfit as exc:
             raise CommandRefused(exc.reason, exc.message) from exc
 
     def start(self, launch: Launch) -> None:
@@ -200,14 +200,14 @@ class PodWorkspace:
     def loss(self, command_id: str) -> str | None:
         try:
             seen = self._look(command_id)
-        except Unfit:
+        except WorkspaceUnfit:
             return self._why("")
         return None if seen.pod and not seen.moved else self._why(seen.pod)
 
     def forestall(self, command_id: str) -> bool:
         try:
             return self._shell.ask("forestall", _checked(command_id)).text == "yes"
-        except Unfit:
+        except WorkspaceUnfit:
             return True  # nothing can start there
 
     def clean(self, command_id: str) -> None:
