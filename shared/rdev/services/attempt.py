@@ -131,7 +131,7 @@ class Attempt:
     def _following(self, held: Held) -> Following:
         command = held.claim.command
         project = self._lifecycle.ready(command)
-        workspace = self._workspaces.of(command.project_id)
+        workspace = self._workspaces.of(command.project_id, held.claim.workspace_life)
         return Following(
             held.claim,
             {**(project.env if project else {}), **held.claim.env},
@@ -152,7 +152,7 @@ class Attempt:
         log.error("%s cannot be followed; its end is waited for", command.id)
         return Awaiting(
             held.claim,
-            self._workspaces.of(command.project_id),
+            self._workspaces.of(command.project_id, held.claim.workspace_life),
             self._streams,
             self._rules,
             why=_why(exc),
@@ -187,6 +187,8 @@ class Attempt:
 
     def _asks(self, held: Held, life: str) -> None:
         self._ours(held, lambda tx: tx.queue.asked(*held.pair, life))
+        asked_in = held.claim.workspace_life or life
+        held.claim = replace(held.claim, workspace_life=asked_in)
 
     def _stops(self, held: Held, stop: Stopping) -> None:
         self._ours(held, lambda tx: tx.queue.stopping(*held.pair, stop))

@@ -23,6 +23,7 @@ def pod(image: str = "debian", **container: object) -> dict[str, object]:
 @pytest.fixture(autouse=True)
 def _nothing_kept(running: Running):
     yield
+    running.there.vanish(f"{running.project}-1")
     kept = running.there.folder / "claims" / "kept"
     if kept.exists():
         kept.rename(kept.with_name(running.project))
@@ -45,6 +46,55 @@ def test_one_without_a_shell_has_its_command_lost_for_the_pods_reason(running, t
     assert ended.reason_message == "Its pod was deleted."
     assert running.streamed(ended) == b"begun\n"
     assert ended.output.stdout == 6
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_what_runs_in_one_of_several_is_followed_there_when_another_comes_first(
+    running, taken_over
+):
+    running.put(pod())
+    with running.runner():
+        command = running.submit(LIVES_ON)
+        running.await_running_command(command, b"begun\n")
+        if not taken_over:
+            put_before(running)
+            running.writes("go", "/kept")
+            ended = running.ended(command)
+    if taken_over:
+        put_before(running)
+        with running.runner(of_another=True):
+            running.writes("go", "/kept")
+            ended = running.ended(command)
+    assert (ended.status, ended.exit_code) == (Status.SUCCEEDED, 0)
+    assert running.streamed(ended) == b"begun\nover\n"
+
+
+def test_what_runs_in_one_of_several_is_cancelled_there(running):
+    running.put(pod())
+    with running.runner():
+        command = running.submit(LIVES_ON)
+        running.await_running_command(command, b"begun\n")
+        put_before(running)
+        running.serving.exec.cancel(running.serving.by, running.project, command.id)
+        ended = running.ended(command)
+    assert (ended.status, ended.exit_code) == (Status.CANCELLED, 143)
+
+
+def put_before(running: Running) -> None:
+    """Another of the same label, which has been there for longer."""
+    meta = {
+        "name": f"{running.project}-1",
+        "labels": {"rdev.dev/project": running.project},
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    }
+
+    def life() -> str:
+        return running.workspaces.of(running.project).life()
+
+    before = life()
+    running.there.put(PODS, {"metadata": meta, "spec": pod()})
+    wait_for(lambda: life() != before)
+    time.sleep(0.2)  # let whoever would be misled by it be misled
 
 
 def replaced_by_one_without_a_shell(running: Running) -> None:

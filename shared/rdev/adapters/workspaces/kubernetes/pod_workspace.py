@@ -88,12 +88,22 @@ class Inside:
 class PodWorkspace:
     """Of a project, whichever pod it has: one that follows a command follows it into the next."""
 
-    def __init__(self, inside: Callable[[], Inside], why: Callable[[str], str]) -> None:
-        """`inside` raises WorkspaceNotReady while no pod runs; `why` tells how this life of a pod
-        ended, an empty one where nothing tells which."""
-        self._inside = inside
+    def __init__(
+        self,
+        inside: Callable[[str | None], Inside],
+        why: Callable[[str], str],
+        life: str | None = None,
+    ) -> None:
+        """`inside` leads to the pod whose files have this `life`, should there be several pods, and
+        raises WorkspaceNotReady while none runs; `why` tells how this life of a pod ended, an
+        empty one where nothing tells which."""
+        self._lead_inside = inside
         self._why = why
+        self._life = life
         self._rung: dict[str, tuple[int, int]] = {}
+
+    def _inside(self) -> Inside:
+        return self._lead_inside(self._life)
 
     @property
     def _shell(self) -> PodShell:
@@ -101,9 +111,11 @@ class PodWorkspace:
 
     def life(self) -> str:
         try:
-            return self._shell.there().life
+            life = self._shell.there().life
         except WorkspaceUnfit as exc:
             raise CommandRefused(exc.reason, exc.message) from exc
+        self._life = self._life or life  # who has asked once stays with what the answer was about
+        return life
 
     def start(self, launch: Launch) -> None:
         launch_file.check(launch)

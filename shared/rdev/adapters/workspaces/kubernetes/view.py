@@ -60,8 +60,11 @@ class View:
         """The pod in which its commands run: one that runs before one that does not, one that
         stays before one that is going, ours before others', the newest of ours and the oldest of
         others'."""
-        _, pods = self._of(project_id)
-        return pods[0] if pods else None
+        return next(iter(self.pods(project_id)), None)
+
+    def pods(self, project_id: str) -> Sequence[Pod]:
+        """All that carry its label, that one first."""
+        return self._of(project_id)[1]
 
     def end_of(self, uid: str) -> Problem | None:
         """Why a pod that is there no more went; None: it is there, or was never seen."""
