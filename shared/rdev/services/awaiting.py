@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from rdev.domain.commands import Claim, Ending, Position, Status, Stopping, one_line
 from rdev.domain.events import START
-from rdev.errors import Unavailable, WorkspaceUnavailable
+from rdev.errors import CommandRefused, Unavailable, WorkspaceUnavailable
 from rdev.ports import EventStreams, Liveness, Workspace
 from rdev.services.following import NO_LIVE_PROCESS, NOT_STARTED, Rules
 from rdev.services.leases import LeaveIt
@@ -42,6 +42,7 @@ class Awaiting:
         on_stop: Callable[[Stopping], None],
     ) -> None:
         self._command = claim.command
+        self._life = claim.workspace_life
         self._workspace = workspace
         self._streams = streams
         self._rules = rules
@@ -74,9 +75,24 @@ class Awaiting:
             self._workspace.wait(command_id, self._stops.next_look_s(self._rules.wait_s))
 
     def _never_started(self) -> Ending | None:
-        if self._command.started_at is not None:
-            return Ending(Status.LOST, reason="workspace_lost")
-        return self._prevented() if self._workspace.forestall(self._command.id) else None
+        ran = self._command.started_at is not None
+        if not ran:
+            if not self._workspace.forestall(self._command.id):
+                return None
+            if not self._forgotten():  # in this order: the files may be others by then
+                return self._prevented()
+        why = self._workspace.loss(self._command.id)
+        message = one_line(why) if why else None
+        return Ending(Status.LOST, reason="workspace_lost", reason_message=message, ran=ran)
+
+    def _forgotten(self) -> bool:
+        """Whether it may have been started in files that are gone."""
+        if self._life is None:
+            return False
+        try:
+            return self._workspace.life() != self._life
+        except CommandRefused:  # nothing can run there now
+            return True
 
     def _prevented(self) -> Ending:
         if self._cancel_asked():
