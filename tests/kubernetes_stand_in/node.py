@@ -78,6 +78,8 @@ class Node(SmallCluster):
         if life.container is not None:
             life.container.terminate(grace_s)
         with self.changed:
+            if grace_s and life.container is not None:  # by force nobody waits for how it ended
+                self.status(name, **self._over(life, life.container.exit_code or 0))
             self.lives.pop(name, None)
             super().remove(PODS, name)
 
@@ -140,6 +142,12 @@ class Node(SmallCluster):
         with self.changed:
             if (PODS, pod["metadata"]["name"]) in self.objects:
                 self.status(pod["metadata"]["name"], **self._status(life, state))
+
+    def _over(self, life: Life, code: int) -> dict[str, Any]:
+        """How a pod looks whose container ended for good."""
+        over = {"exitCode": code, "reason": "Error" if code else "Completed"}
+        phase = "Failed" if code else "Succeeded"
+        return {**self._status(life, {"terminated": over}), "phase": phase}
 
     def _status(self, life: Life, state: dict[str, Any]) -> dict[str, Any]:
         spec = life.pod["spec"]["containers"][0]

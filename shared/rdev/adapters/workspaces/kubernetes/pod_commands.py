@@ -82,8 +82,9 @@ class PodCommands:
             if end := self._view.end_of(uid):
                 told.append(end.message)
             for pod in self._view.pods(project_id):
-                if pod.ref.uid == uid and pod.ref.container_started != began and pod.end:
-                    told.append(pod.end.message)
+                here = pod.ref.uid == uid and pod.ref.container_started != began
+                if here and (end := pod.end or pod.end_before):
+                    told.append(end.message)
             return bool(told)
 
         self._view.wait(known, _LAG_S)
