@@ -58,13 +58,19 @@ class StandIn(Node):
         self.status(name, phase="Failed", reason="Evicted", message=message)
 
     def lose_node(self) -> None:
-        """Nobody hears of its pods; their exec connections hang."""
+        """Nobody hears of its pods, which stand there as they were, but for not being ready; their
+        exec connections hang."""
         self.down = self.exec_frozen = True
         self.freeze_execs()
         with self.changed:
-            names = list(self.lives)
-        for name in names:
-            self.status(name, phase="Unknown", reason="NodeLost", message="Node is unresponsive")
+            for name in list(self.lives):
+                status = (self.get(PODS, name) or {}).get("status", {})
+                conditions = [
+                    each for each in status.get("conditions", ()) if each["type"] != "Ready"
+                ]
+                conditions.append({"type": "Ready", "status": "False"})
+                if status:
+                    self.status(name, **{**status, "conditions": conditions})
 
     def close(self) -> None:
         self.cut_execs()
