@@ -276,7 +276,8 @@ start() {
     fi
     command : >>"$1/out" || prepared=
     command : >>"$1/err" || prepared=
-    echo "$6 $container" >"$1/.pod.$mine" && ln "$1/.pod.$mine" "$1/pod"
+    # Anew each time: who takes the token does so in the container of the last that came so far.
+    echo "$6 $container" >"$1/.pod.$mine" && mv -f "$1/.pod.$mine" "$1/pod"
     # Last, and whole: a directory that has it is prepared.
     [ -z "$prepared" ] || ln "$1/.launch.$mine" "$1/launch"
     if ! [ -e "$1/launch" ]; then

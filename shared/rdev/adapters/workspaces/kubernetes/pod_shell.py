@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -62,6 +62,7 @@ class PodShell:
         self._lock = threading.Lock()
         self._talk: PodTalk | None = None
         self._there: There | None = None
+        self._closed = False
         self.used_at = time.monotonic()
 
     def there(self, timeout_s: float = _ANSWER_S) -> There:
@@ -103,9 +104,10 @@ class PodShell:
                         raise heard or exc from exc
 
     def close(self) -> None:
-        """What was begun goes on."""
-        with suppress(WorkspaceUnavailable), self._turn(time.monotonic() + _ANSWER_S):
-            self._drop()
+        """For good, without waiting: a question under way gets its answer first. What was begun in
+        the pod goes on."""
+        self._closed = True
+        self._drop_unless_busy()
 
     @contextmanager
     def _turn(self, until: float) -> Iterator[None]:
@@ -116,6 +118,16 @@ class PodShell:
             yield
         finally:
             self._lock.release()
+            if self._closed:
+                self._drop_unless_busy()
+
+    def _drop_unless_busy(self) -> None:
+        """Whoever is busy with it does so afterwards."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._drop()
+            finally:
+                self._lock.release()
 
     def _drop(self) -> None:
         talk, self._talk = self._talk, None
@@ -123,6 +135,8 @@ class PodShell:
             talk.close()
 
     def _connected(self, until: float) -> PodTalk:
+        if self._closed:
+            raise WorkspaceUnavailable(f"The shell in {self._ref.name} was closed; ask again.")
         if self._talk is None:
             self._talk = self._connect(until)
         return self._talk
