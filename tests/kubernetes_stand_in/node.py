@@ -15,7 +15,9 @@ from kubernetes_stand_in.container import Container, StartFailed
 from kubernetes_stand_in.images import ImagePullFailed
 from small_cluster import PODS, SmallCluster
 
-SECRETS = "secrets"
+SECRETS, NAMESPACES, ACCOUNTS = "secrets", "namespaces", "serviceaccounts"
+_ACCOUNT_AFTER_S = 0.3
+"""The service account of a new namespace, without which no pod is let in, comes after it."""
 
 
 @dataclass
@@ -49,6 +51,9 @@ class Node(SmallCluster):
         with self.changed:
             if kind == PODS and (PODS, raw["metadata"]["name"]) not in self.objects:
                 raw["status"] = {"phase": "Pending"}
+            if kind == NAMESPACES:
+                account = {"metadata": {"name": "default"}}
+                threading.Timer(_ACCOUNT_AFTER_S, super().put, (ACCOUNTS, account)).start()
             raw["metadata"].setdefault("creationTimestamp", self.now())
             return super().put(kind, raw)
 
