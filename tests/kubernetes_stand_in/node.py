@@ -52,7 +52,7 @@ class Node(SmallCluster):
             if kind == PODS and (PODS, raw["metadata"]["name"]) not in self.objects:
                 raw["status"] = {"phase": "Pending"}
             if kind == NAMESPACES:
-                account = {"metadata": {"name": "default"}}
+                account = {"metadata": {"name": "default", "namespace": raw["metadata"]["name"]}}
                 threading.Timer(_ACCOUNT_AFTER_S, super().put, (ACCOUNTS, account)).start()
             raw["metadata"].setdefault("creationTimestamp", self.now())
             return super().put(kind, raw)
@@ -60,10 +60,17 @@ class Node(SmallCluster):
     def remove(self, kind: str, name: str, grace_s: float | None = None) -> None:
         with self.changed:
             life = self.lives.get(name) if kind == PODS else None
+            if kind == NAMESPACES:
+                within = [each for each in self.objects if self._lies_in(each, name)]
+                for each in within:
+                    self.remove(*each)
             if life is None:
                 super().remove(kind, name)
             elif not life.ending:
                 self._let_go(name, life, grace_s)
+
+    def _lies_in(self, key: tuple[str, str], namespace: str) -> bool:
+        return key[0] != NAMESPACES and self.objects[key]["metadata"]["namespace"] == namespace
 
     def vanish(self, name: str) -> None:
         """The pod's object goes, and its processes are killed: as by force."""

@@ -6,7 +6,6 @@ import pytest
 from conformance.workspaces import clusters
 from conformance.workspaces.place import Place
 from kubernetes_stand_in.stand_in import StandIn
-from small_cluster import MAPS
 
 DEFAULT_CLASS = {
     "metadata": {
@@ -20,7 +19,6 @@ DEFAULT_CLASS = {
 def test_the_suite_makes_what_it_needs_and_takes_it_away(stand_in, monkeypatch, tmp_path, how):
     there, kubeconfig = stand_in
     there.put("storageclasses", DEFAULT_CLASS)
-    there.remove("serviceaccounts", "default")
     monkeypatch.setenv(clusters.KUBECONFIG, str(kubeconfig))
     monkeypatch.setenv(clusters.IMAGE, "registry.test/debian:1")
     with clusters.of_a_real_cluster(how, tmp_path) as target:
@@ -33,7 +31,6 @@ def test_the_suite_makes_what_it_needs_and_takes_it_away(stand_in, monkeypatch, 
             place = Place(target, "suite-once", "once")
             assert place.run(place.sh("id -u")) == (0, b"1000\n", b"")
     assert not made(there)
-    there.remove(MAPS, "rdev-templates")  # in a real one it went with its namespace
 
 
 def made(there: StandIn) -> list[dict[str, object]]:
