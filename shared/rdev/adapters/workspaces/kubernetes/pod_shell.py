@@ -63,6 +63,7 @@ class PodShell:
         self._talk: PodTalk | None = None
         self._there: There | None = None
         self._closed = False
+        self._nonce = self._stuck = ""
         self.used_at = time.monotonic()
 
     def there(self, timeout_s: float = _ANSWER_S) -> There:
@@ -98,6 +99,7 @@ class PodShell:
                     raise heard or exc from exc
                 except WorkspaceUnavailable as exc:
                     self._drop()
+                    self._note_stuck(until)
                     heard = exc if isinstance(exc, Unanswered) else heard
                     # A connection that was kept may have been lost long ago.
                     if not kept or time.monotonic() >= until:
@@ -145,7 +147,9 @@ class PodShell:
         supervisor, sha256 = _supervisor()
         name, drain = f".supervisor-{sha256[:16]}.sh", round(self._drain_s * 100)
         place = (self._place.commands, self._place.workspace)
-        argv = ("sh", "-s", *place, os.urandom(8).hex(), name, sha256, str(drain))
+        self._nonce = os.urandom(8).hex()
+        argv = ["sh", "-s", *place, self._nonce, name, sha256, str(drain)]
+        argv += [self._stuck] if self._stuck else []
         talk = PodTalk(self._execs.open(self._ref, argv))
         try:
             talk.begin(_AGENT.read_bytes(), until)
@@ -155,8 +159,15 @@ class PodShell:
             raise _not_begun(self._ref, ended) from ended
         except BaseException:
             talk.close()
+            self._note_stuck(until)
             raise
         return talk
+
+    def _note_stuck(self, until: float) -> None:
+        """One that did not answer in time may have been stopped, or read a file without end: the
+        next one kills it, and is more careful."""
+        if time.monotonic() >= until:
+            self._stuck = self._nonce
 
     def _met(self, talk: PodTalk, supervisor: bytes, until: float) -> There:
         def ask(verb: str, *words: object, **more: Any) -> Answer:
