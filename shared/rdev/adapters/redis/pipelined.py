@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 
 class Pipelined:
@@ -43,9 +43,16 @@ class Pipelined:
         """With the end of a server that went away seen before anything is sent to it."""
         if self._connection is None:
             self._connection = self._pool.get_connection()  # for good
-        elif self._connection.is_connected and self._connection.can_read(0):
+        elif self._connection.is_connected and self._over():
             self._connection.disconnect()
         return self._connection
+
+    def _over(self) -> bool:
+        """Whether the server is gone, or said what nobody had asked for."""
+        try:
+            return bool(self._connection.can_read(0))
+        except (RedisError, OSError):
+            return True
 
     def _exchange(self, connection: Any, arguments: Sequence[Sequence[Any]]) -> list[Any]:
         packed = connection.pack_commands([(*self._command, *each) for each in arguments])
