@@ -167,7 +167,7 @@ class Claim:
     waits: int = 0
     """How often it was put back because its workspace was not there yet."""
     waited_s: float = 0.0
-    """How long ago that was for the first time."""
+    """How long it has been waiting so, from look to look."""
     stopping: Stopping | None = None
     """That an earlier runner had begun to end it."""
     workspace_life: str | None = None
