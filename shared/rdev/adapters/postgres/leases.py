@@ -42,8 +42,8 @@ class LeaseRows:
                     or lease_until > now() + make_interval(secs => %(longest_s)s))
                 order by lease_until limit %(limit)s for update skip locked
             )
-            returning {CLAIMED}, greatest(0, coalesce(
-                extract(epoch from clock_timestamp() - started_at), 0))::float as running_s
+            returning {CLAIMED}, greatest(0, coalesce(extract(epoch from
+                clock_timestamp() - coalesce(started_at, claimed_at)), 0))::float as running_s
             """,  # noqa: S608 - constants
             {
                 "runner": runner,
