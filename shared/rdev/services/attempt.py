@@ -24,11 +24,12 @@ from rdev.services.awaiting import Awaiting
 from rdev.services.closing import Closing, count_end
 from rdev.services.feeding import Feeding
 from rdev.services.following import Following, Rules
+from rdev.services.giving_up import GivingUp
 from rdev.services.going_back import GoingBack
 from rdev.services.leases import Held, LeaveIt, insist, leave, leave_if_told
 from rdev.services.lifecycle import Lifecycle
 from rdev.services.messaging import messaging
-from rdev.services.pauses import MOST_FAILURES, Errors, Missing, Pauses
+from rdev.services.pauses import MOST_FAILURES, Errors, Pauses
 
 log = logging.getLogger(__name__)
 
@@ -88,11 +89,13 @@ class Attempt:
     def _follow(self, held: Held) -> Ending | None:
         """The command's end, or None where it went back into the queue."""
         seeing: Following | Awaiting | None = None
-        pauses, errors, missing = Pauses(self._stopping), Errors(), Missing(self._rules.gone_s)
+        pauses, errors = Pauses(self._stopping), Errors()
+        giving_up = GivingUp(held, self._lifecycle, self._streams, self._rules)
         unreachable = 0
         asked = False  # whether its workspace may have been asked to start it
         while True:
             leave_if_told(held, self._stopping)
+            unanswered: str | None = None
             try:
                 seeing = seeing or self._following(held)
                 return seeing.to_its_end()
@@ -104,8 +107,7 @@ class Attempt:
                 if held.claim.surely_first and not asked:
                     return self._going_back.wait_for(held, exc.message)
                 log.info("workspace of %s: %s", held.claim.command.id, exc)
-                if (lost := self._lost(held, missing)) is not None:
-                    return lost
+                unanswered = exc.message
             except WorkspaceUnavailable as exc:
                 metrics.WORKSPACE_FAILURES.add("unavailable")
                 log.warning("workspace of %s: %s", held.claim.command.id, exc)
@@ -116,6 +118,7 @@ class Attempt:
                 in_vain = unreachable >= MOST_FAILURES and not (seeing and seeing.seen_to_start)
                 if in_vain and self._going_back.forestalled(held):
                     return Ending.never_ran(reason="infrastructure", message=exc.message)
+                unanswered = exc.message
             except StoreUnavailable as exc:
                 log.warning("following %s: %s", held.claim.command.id, exc)
             except Exception as exc:
@@ -125,6 +128,10 @@ class Attempt:
                     return self._going_back.put_back(held, _why(exc))
                 # From the beginning: what it had in mind may be what is wrong.
                 seeing = self._awaiting(held, exc) if errors.too_many() else None
+            if unanswered is not None:
+                lost = giving_up.end(unanswered, seeing)
+                if lost is not None:
+                    return lost
             pauses.pause()
 
     def _following(self, held: Held) -> Following:
@@ -204,20 +211,6 @@ class Attempt:
             ours = change(tx)
         if not ours:
             leave(held)
-
-    def _lost(self, held: Held, missing: Missing) -> Ending | None:
-        """The end of a command whose workspace somebody took away, and did not bring back."""
-        command = held.claim.command
-        try:
-            why = self._lifecycle.gone(command.project_id)
-            tail = self._streams.tail(command.project_id, command.id)
-        except (Unavailable, WorkspaceUnavailable):
-            return None
-        if not missing.for_long(missing=why is not None):
-            return None
-        ran = held.start_recorded or held.started_at is not None
-        end = Ending(Status.LOST, reason="workspace_lost", reason_message=why, ran=ran)
-        return replace(end, output=tail.position)
 
     def _finish(self, held: Held, ending: Ending) -> None:
         reach("finish.before")

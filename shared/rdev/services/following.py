@@ -38,6 +38,9 @@ class Rules:
     """How long a command waits in the queue for its workspace to come up."""
     gone_s: float = 15.0
     """After how long a workspace that is not there is gone, with the commands in it."""
+    silent_s: float = 60.0
+    """For how long one that is there must not have answered before a command is given up that had
+    to be over."""
 
 
 @contextmanager
@@ -91,6 +94,8 @@ class Following:
         self._on_output = on_output
         self._output_seen = False
         self._over_at: float | None = None
+        self.answered_at = 0.0
+        """When its workspace last did (monotonic)."""
         self._feed = feed
         self._feed_in_s = rules.wait_s
         self._stream_empty = False
@@ -137,6 +142,7 @@ class Following:
             self._interrupted()
             # Liveness before the read: what is read after the end is all there is.
             liveness = self._workspace.liveness(command_id)
+            self.answered_at = time.monotonic()
             ending = self._until_started(liveness)
             if ending is not None:
                 return ending

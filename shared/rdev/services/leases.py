@@ -87,6 +87,8 @@ def insist(held: Held, stopping: threading.Event, act: Callable[[], T]) -> T:
 class Leases:
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._asking = threading.Lock()
+        self._given_back = False
         self._held: dict[str, Held] = {}
 
     def hold(self, claim: Claim) -> Held:
@@ -116,9 +118,12 @@ class Leases:
             return [held.pair for held in self._held.values()]
 
     def release(self, transaction: Transactions) -> None:
-        """Give all back, so that another runner need not wait for their end."""
-        with transaction() as tx:
-            tx.queue.release(self.pairs(), first_output_s=self.first_outputs())
+        """Give all back, so that another runner need not wait for their end. A renewal that is
+        under way comes first, and none after it: it would undo this."""
+        with self._asking:
+            self._given_back = True
+            with transaction() as tx:
+                tx.queue.release(self.pairs(), first_output_s=self.first_outputs())
 
     def first_outputs(self) -> dict[str, float]:
         """How many seconds ago each first wrote something, where this process has seen it."""
@@ -135,11 +140,12 @@ class Leases:
         return ours
 
     def renew(self, ask: Ask) -> None:
-        """Renew all by `ask`."""
-        with self._lock:
-            held = list(self._held.values())
-        if held:
-            renew(held, ask)
+        """Renew all by `ask`; none once they were given back."""
+        with self._asking:
+            with self._lock:
+                held = [] if self._given_back else list(self._held.values())
+            if held:
+                renew(held, ask)
 
 
 def renew(held: Sequence[Held], ask: Ask) -> None:

@@ -110,8 +110,8 @@ class Running:
     # --- its commands ----------------------------------------------------------------------------
 
     @contextmanager
-    def runner(self, *, of_another: bool = False) -> Iterator[Runner]:
-        """One that hands over what still runs when it is left."""
+    def runner(self, *, of_another: bool = False, **following: float) -> Iterator[Runner]:
+        """One that hands over what still runs when it is left; `following` as in its rules."""
         with ExitStack() as stack:
             workspaces = (
                 stack.enter_context(seen(self.kubeconfig)) if of_another else self.workspaces
@@ -123,7 +123,7 @@ class Running:
                 self.serving.tickets,
                 self.serving.streams,
                 workspaces,
-                quick_rules(slots=8, max_concurrent=8, gone_s=GONE_S),
+                quick_rules(slots=8, max_concurrent=8, **{"gone_s": GONE_S, **following}),
                 lifecycle=Lifecycle(transaction, workspaces, patience_s=0.2),
             )
             thread = threading.Thread(target=runner.run, daemon=True)
