@@ -25,7 +25,7 @@ from rdev.domain.projects import Project
 from rdev.errors import StoreUnavailable
 from rdev.ports import Liveness
 from rdev.services.exec import Exec, Wish
-from rdev.services.leases import Leases
+from rdev.services.leases import Held, Leases, LeaveIt
 from rdev.services.runner import Runner
 from rdev.services.slots import Slots
 
@@ -321,6 +321,90 @@ def test_a_lease_is_not_kept_for_a_worker_that_could_not_be_started(house: House
     assert seen.wait(ENOUGH_S)
     slots.wait_free(ENOUGH_S)
     assert (leases.pairs(), slots.busy) == ([], 0)
+
+
+def test_a_claim_that_is_under_way_while_a_runner_stops_is_handed_over_too(house: House) -> None:
+    command = house.submit()
+    leases, stopping = Leases(), threading.Event()
+    claiming, go_on = threading.Event(), threading.Event()
+
+    def claim() -> Any:
+        claiming.set()
+        assert go_on.wait(ENOUGH_S)
+        with house.database.transaction() as tx:
+            return tx.queue.claim(Priority.NORMAL, runner="leaving", lease_s=200, max_concurrent=5)
+
+    def leave(_held: Held) -> None:
+        raise LeaveIt
+
+    slots = Slots(2, leases, stopping, claim=claim, see_through=leave, let_go=lambda _id: None)
+    filling = threading.Thread(target=slots.fill)
+    filling.start()
+    assert claiming.wait(ENOUGH_S)
+    stopping.set()
+
+    def hand_over() -> None:
+        slots.wait_free(ENOUGH_S)
+        leases.release(house.database.transaction)
+
+    leaving = threading.Thread(target=hand_over)
+    leaving.start()
+    leaving.join(0.2)
+    go_on.set()
+    for thread in (filling, leaving):
+        thread.join(ENOUGH_S)
+    house.start()
+    assert house.ended(command).status is Status.SUCCEEDED  # long before that lease is over
+
+
+def test_nothing_is_claimed_any_more_once_a_runner_is_stopping() -> None:
+    stopping, claims = threading.Event(), []
+    stopping.set()
+    slots = Slots(
+        1,
+        Leases(),
+        stopping,
+        claim=lambda: claims.append(1),
+        see_through=lambda _held: None,
+        let_go=lambda _id: None,
+    )
+    slots.fill()
+    assert (claims, slots.busy) == ([], 0)
+
+
+def test_what_was_given_back_is_not_renewed_by_a_renewal_that_comes_late(house: House) -> None:
+    house.submit()
+    leases = Leases()
+    leases.hold(house.claim())
+    leases.release(house.database.transaction)
+    asked: list[object] = []
+    leases.renew(lambda pairs: asked.append(pairs) or {})  # type: ignore[func-returns-value]
+    assert asked == []
+
+
+def test_a_renewal_that_is_under_way_is_over_before_leases_are_given_back(house: House) -> None:
+    command = house.submit()
+    leases = Leases()
+    leases.hold(house.claim())
+    renewing, go_on = threading.Event(), threading.Event()
+
+    def slowly(pairs: Any) -> Any:
+        renewing.set()
+        assert go_on.wait(ENOUGH_S)
+        with house.database.transaction() as tx:
+            return tx.queue.renew(pairs, lease_s=200)
+
+    late = threading.Thread(target=leases.renew, args=(slowly,))
+    giving = threading.Thread(target=leases.release, args=(house.database.transaction,))
+    late.start()
+    assert renewing.wait(ENOUGH_S)
+    giving.start()
+    giving.join(0.2)
+    go_on.set()
+    for thread in (late, giving):
+        thread.join(ENOUGH_S)
+    house.start()
+    assert house.ended(command).status is Status.SUCCEEDED
 
 
 def test_one_that_nobody_saw_start_ends_although_its_workspace_went_meanwhile(

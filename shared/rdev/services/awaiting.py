@@ -49,6 +49,7 @@ class Awaiting:
         self._why = why
         self._interrupted = interrupted
         self._cancel_asked = cancel_asked
+        self.answered_at = 0.0
         self._on_start = on_start
         self._stops = Stops(
             claim,
@@ -64,6 +65,7 @@ class Awaiting:
         while True:
             self._interrupted()
             liveness = self._workspace.liveness(command_id)
+            self.answered_at = time.monotonic()
             if liveness in NOT_STARTED and (ending := self._never_started()):
                 return ending
             if liveness is Liveness.CANCELLED:

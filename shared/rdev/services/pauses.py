@@ -2,11 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable
 
 MOST_FAILURES = 5
 _FORGET_S = 60.0
-"""After how long without another one those before it no longer count."""
+"""After how long without another error of ours the ones before it no longer count."""
 _LONGEST_PAUSE_S = 2.0
 _CALM_S = 10.0
 
@@ -45,19 +44,16 @@ class Missing:
     """Whether something has been missing, each time it was looked for, for more than `gone_s`
     and so is gone: what is being replaced is missing for a moment."""
 
-    def __init__(self, gone_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, gone_s: float) -> None:
         self._gone_s = gone_s
-        self._clock = clock
         self._since: float | None = None
-        self._looked_at = clock()
 
-    def for_long(self, *, missing: bool) -> bool:
-        """It is looked for only where something went wrong: after a while without that it was
-        there."""
-        now = self._clock()
-        if not missing or now - self._looked_at > _FORGET_S:
+    def for_long(self, *, missing: bool, there_at: float = 0.0) -> bool:
+        """`there_at`: when it was last seen by other means (monotonic)."""
+        if not missing:
             self._since = None
-        self._looked_at = now
-        if missing and self._since is None:
+            return False
+        now = time.monotonic()
+        if self._since is None or self._since < there_at:
             self._since = now
-        return self._since is not None and now - self._since > self._gone_s
+        return now - self._since > self._gone_s

@@ -36,27 +36,37 @@ class Slots:
 
     def fill(self) -> None:
         """Start a worker for each free slot while there is something to claim."""
-        while not self._stopping.is_set() and self._free.acquire(blocking=False):
+        while self._enter():
             claim = None
             try:
                 claim = self._claim()
             finally:
                 if claim is None:
-                    self._free.release()
+                    self._leave()
             if claim is None:
                 return
             self._give(claim)
 
     def wait_free(self, timeout_s: float) -> None:
-        """Wait for all workers to have ended."""
+        """Wait for all workers to have ended, and for claims that are under way: once this runner
+        is stopping, none begins behind its back."""
         with self._changed:
             self._changed.wait_for(lambda: self.busy == 0, timeout_s)
+
+    def _enter(self) -> bool:
+        """Take a slot, if one is free and may still be filled."""
+        if not self._free.acquire(blocking=False):
+            return False
+        with self._changed:
+            self.busy += 1
+        if self._stopping.is_set():  # asked only now: whoever waits for us sees the slot taken
+            self._leave()
+            return False
+        return True
 
     def _give(self, claim: Claim) -> None:
         """The caller holds a slot; the worker frees it."""
         held = self._leases.hold(claim)
-        with self._changed:
-            self.busy += 1
         name = claim.command.id
         try:
             threading.Thread(target=self._work, args=(held,), name=name, daemon=True).start()

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,19 @@ def node_is_back(running: Running) -> None:
     there.cut_execs()
 
 
+def node_lost_for_now(running: Running) -> dict[str, Any]:
+    status = dict(running.there.objects[PODS, running.pod]["status"])
+    running.there.lose_node()
+    return status
+
+
+def node_is_found(running: Running, status: dict[str, Any]) -> None:
+    """With all that ran on it; `status` is what its pod said before."""
+    running.there.status(running.pod, **status)
+    node_is_back(running)
+    running.await_running()
+
+
 def scaled_down_and_up(running: Running) -> None:
     running.workspaces.stop(running.project, lambda: None)
     wait_for(lambda: (PODS, running.pod) not in running.there.objects)
@@ -113,6 +127,34 @@ def test_what_loses_its_pod_while_it_runs_is_lost_for_the_pods_reason(running, b
         assert running.streamed(ended) == b"begun\n"
         assert running.ended(running.submit("cat count")).status is Status.SUCCEEDED
     assert running.reads("count") == "x\n"
+
+
+def test_what_had_to_be_over_on_a_node_that_does_not_answer_is_given_up_and_ended_later(running):
+    running.create()
+    with running.runner(workspace_s=1, silent_s=1):
+        command = running.submit(COUNTED, timeout_s=3)
+        running.await_running_command(command, b"begun\n")
+        before = node_lost_for_now(running)
+        ended = running.ended(command)
+        assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
+        assert ended.reason_message
+        assert ended.started_at is not None
+        node_is_found(running, before)
+        wait_for(lambda: not running.root("/data").joinpath("commands", command.id).exists())
+        assert running.workspaces.of(running.project).survivors(command.id) == 0
+    assert running.reads("count") == "x\n"
+
+
+def test_one_whose_node_does_not_answer_is_waited_for_while_it_has_time(running):
+    running.create()
+    with running.runner(workspace_s=1, silent_s=1):
+        command = running.submit(COUNTED, timeout_s=300)
+        running.await_running_command(command, b"begun\n")
+        before = node_lost_for_now(running)
+        time.sleep(5)  # nothing tells that it goes on being waited for
+        node_is_found(running, before)
+        running.writes("go")
+        assert running.ended(command).status is Status.SUCCEEDED
 
 
 def test_what_was_written_until_its_pod_went_is_in_the_stream_once(running):

@@ -131,7 +131,25 @@ def test_a_pod_that_is_deleted_for_good_takes_its_command_along(running):
         ended = running.ended(command)
     assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
     assert ended.reason_message == "No pod carries this project's label."
+    assert ended.started_at is not None
     assert ended.output.stdout == 6
+
+
+def test_one_whose_pod_is_replaced_by_one_without_a_shell_does_not_run_for_ever(running):
+    running.put(pod())
+    with running.runner(gone_s=60, workspace_s=1, silent_s=1):
+        command = running.submit(COUNTED, timeout_s=5)
+        running.await_running_command(command, b"begun\n")
+        running.there.vanish(running.pod)
+        wait_for(lambda: (PODS, running.pod) not in running.there.objects)
+        running.put(pod("no-shell"))
+        ended = running.ended(command)
+    assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
+    assert ended.reason_message == (
+        f"The image of {running.pod} has no `sh`, so no command can run in it."
+    )
+    assert ended.started_at is not None
+    assert running.streamed(ended) == b"begun\n"
 
 
 def test_files_of_commands_that_somebody_removes_end_them_and_no_other(running):
