@@ -84,8 +84,14 @@ class Awaiting:
             if not self._forgotten():  # in this order: the files may be others by then
                 return self._prevented()
         why = self._workspace.loss(self._command.id)
-        message = one_line(why) if why else None
-        return Ending(Status.LOST, reason="workspace_lost", reason_message=message, ran=ran)
+        tail = self._streams.tail(self._command.project_id, self._command.id)
+        return Ending(
+            Status.LOST,
+            reason="workspace_lost",
+            reason_message=one_line(why) if why else None,
+            output=tail.position,
+            ran=ran,
+        )
 
     def _forgotten(self) -> bool:
         """Whether it may have been started in files that are gone."""

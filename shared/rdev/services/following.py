@@ -214,12 +214,13 @@ class Following:
 
     def _workspace_lost(self, *, ran: bool) -> Ending:
         why = self._workspace.loss(self._command.id)
+        self._output.join()  # another runner may have carried some
         return Ending(
             Status.LOST,
             reason="workspace_lost",
             reason_message=one_line(why) if why else None,
             output=self._output.position,
-            ran=ran,
+            ran=ran or self._output.written > 0,
         )
 
     def _until_started(self, liveness: Liveness) -> Ending | None:
