@@ -138,6 +138,7 @@ class Awaiting:
             reason=reason,
             reason_message=message,
             output=position,
+            truncated=self._stops.too_much,
             stdout_sha256=sha256_of(self._workspace, command_id, "stdout") if whole else None,
             stderr_sha256=sha256_of(self._workspace, command_id, "stderr") if whole else None,
             over_at=over_at,
@@ -146,6 +147,8 @@ class Awaiting:
     def _carry(self) -> tuple[Position, bool]:
         """Where the stream ends, and whether that is all."""
         place = (self._command.project_id, self._command.id)
+        if self._stops.too_much:
+            return self._streams.tail(*place).position, False
         try:
             self._on_start(self._streams.tail(*place).last_id == START)
             position = carry_output(self._workspace, self._streams, self._command)

@@ -295,7 +295,9 @@ def test_a_runner_killed_anywhere_and_the_pod_with_it_leave_one_true_end(running
     running.dies_at(point)
     if point != "start.before":
         wait_for(lambda: running.reads("count"))
+    life = running.there.lives.get(running.pod)
     running.there.vanish(running.pod)
+    wait_for(lambda: running.there.lives.get(running.pod) is not life)
     running.await_running()
     running.writes("go")
     with running.runner():
