@@ -64,6 +64,19 @@ where id = (
 returning {CLAIMED}, 0.0::float as running_s
 """  # noqa: S608 - constants
 
+_CLAIMABLE = f"""
+with {_FULL}, full_keys (id) as (
+    select r.key_id from commands r join keys k on k.id = r.key_id where r.status = 'running'
+    group by r.key_id, k.max_concurrent
+    having count(*) >= coalesce(k.max_concurrent, %(max_concurrent)s)
+)
+select p.priority, count(c.id) as n from (values ('high'), ('normal'), ('low')) p (priority)
+left join commands c on c.priority = p.priority and c.status = 'queued' and c.not_before <= now()
+    and c.key_id not in (select id from full_keys)
+    and c.project_id not in (select id from full_projects)
+group by p.priority
+"""  # noqa: S608 - constants
+
 
 class QueueRows(LeaseRows, SweepRows):
     """Port `rdev.ports.QueueTable`."""
@@ -120,6 +133,12 @@ class QueueRows(LeaseRows, SweepRows):
         ).fetchone()
         assert running is not None
         return bool(running["n"] > project["max_concurrent"])
+
+    def claimable(self, max_concurrent: int) -> dict[str, int]:
+        """By priority: how many wait whose key and project have places free. `max_concurrent`:
+        that of keys without one of their own."""
+        rows = self._sql.execute(_CLAIMABLE, {"max_concurrent": max_concurrent})
+        return {row["priority"]: row["n"] for row in rows}
 
     def overdue(self, older_than_s: float) -> list[Priority]:
         """The priorities below high in which a command has waited for longer than this."""
