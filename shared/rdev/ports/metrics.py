@@ -240,8 +240,8 @@ REDIS_CONNECTIONS = Gauge(
 BREAKER_OPEN = Gauge(
     "rdev.breaker.open",
     "",
-    "1 while a circuit breaker of this process refuses at once: gate (Redis, for keys) or "
-    "kubernetes.",
+    "1 while a circuit breaker of this process refuses at once: gate (Redis, for keys), archive "
+    "or kubernetes.",
     ("breaker",),
 )
 ARCHIVE_OPERATIONS = Histogram(
