@@ -21,8 +21,8 @@ QUIET = {
     'rdev_commands_finished_total{kind="shell",status="succeeded",reason="none"}': "0+60x400",
     'rdev_commands_finished_total{kind="shell",status="failed",reason="exit_code"}': "0+60x400",
     'rdev_commands_finished_total{kind="shell",status="lost",reason="killed_outside"}': "0x400",
-    'rdev_stream_gaps_total{reason="lost",process="functions-0"}': "0x400",
-    'rdev_stream_gaps_total{reason="expired",process="functions-0"}': "0+5x400",
+    'rdev_stream_gaps_total{of="command",reason="lost",process="functions-0"}': "0x400",
+    'rdev_stream_gaps_total{of="command",reason="expired",process="functions-0"}': "0+5x400",
     'rdev_webhook_oldest_due_age_seconds{process="functions-0"}': "1x400",
     'rdev_webhook_attempts_total{outcome="ours",process="runner-0"}': "0x400",
     'rdev_webhook_attempts_total{outcome="failed",process="runner-0"}': "0+9x400",
@@ -77,7 +77,7 @@ CASES: dict[str, dict[str, str]] = {
         'rdev_workspace_failures_total{why="unavailable",process="runner-0"}': "0+10x400",
     },
     "RdevOutputMissing": {
-        'rdev_stream_gaps_total{reason="lost",process="functions-0"}': "0x34 1x360",
+        'rdev_stream_gaps_total{of="command",reason="lost",process="functions-0"}': "0x34 1x360",
     },
     "RdevWebhooksLate": {
         'rdev_webhook_oldest_due_age_seconds{process="functions-0"}': "301x400",
@@ -155,6 +155,10 @@ WELL: dict[str, dict[str, str]] = {
         'rdev_commands_finished_total{kind="shell",status="failed",reason="infrastructure"}': (
             "0x20 1x400"
         ),
+    },
+    "readers of projects who were away for long, or ask for what never was": {
+        'rdev_stream_gaps_total{of="project",reason="lost",process="functions-0"}': "0+1x400",
+        'rdev_stream_gaps_total{of="project",reason="trimmed",process="functions-0"}': "0+1x400",
     },
     "a database that is new": {
         'rdev_sweep_last_done_timestamp_seconds{process="functions-0"}': "0 0 120+60x400",

@@ -173,8 +173,8 @@ STREAM_GAPS = Counter(
     "rdev.stream.gaps",
     "{gap}",
     "Gaps told to readers, by reason.",
-    ("reason",),
-    known=(("trimmed",), ("expired",), ("lost",)),
+    ("of", "reason"),
+    known=tuple((of, why) for of in ("command", "project") for why in ("trimmed", "lost")),
 )
 
 # --- webhooks -----------------------------------------------------------------------------------
