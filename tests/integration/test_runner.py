@@ -192,11 +192,13 @@ def audited(url: str, command: Command) -> list[tuple[str, str | None, str | Non
 
 
 def test_what_goes_back_into_the_queue_is_in_the_audit_log(house: House, database_url: str) -> None:
+    before = dict(metrics.WORKSPACE_FAILURES.read())["unavailable",]
     root = house.folder / "w" / PROJECT
     root.rename(root.with_name("away"))
     command = house.submit()
     house.start()
     await_(lambda: ("command.requeued", "queued", None) in audited(database_url, command))
+    assert dict(metrics.WORKSPACE_FAILURES.read())["unavailable",] > before
     root.with_name("away").rename(root)
     assert house.ended(command).status is Status.SUCCEEDED
 
