@@ -4,8 +4,9 @@ however many scrape, and once at a time."""
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from rdev.domain.sweeps import LastSweep
 from rdev.errors import RdevError
 from rdev.ports import Transactions, metrics
 from rdev.ports.measuring import Gauge, Reading
@@ -17,6 +18,8 @@ _EVERY_S = 5.0
 GAUGES = (
     metrics.QUEUE_COMMANDS,
     metrics.QUEUE_OLDEST,
+    metrics.QUEUE_CLAIMABLE,
+    metrics.SWEPT_AT,
     metrics.WEBHOOK_BACKLOG,
     metrics.WEBHOOK_OLDEST,
     metrics.WEBHOOK_ENDPOINTS,
@@ -28,8 +31,18 @@ GAUGES = (
 class Standing:
     """While the database does not answer there are no readings: nothing old is told as new."""
 
-    def __init__(self, transaction: Transactions, *, every_s: float = _EVERY_S) -> None:
+    def __init__(
+        self,
+        transaction: Transactions,
+        *,
+        max_concurrent: int,
+        every_s: float = _EVERY_S,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`max_concurrent`: the limit of keys that have none of their own."""
         self._transaction = transaction
+        self._max_concurrent = max_concurrent
+        self._now_s = now
         self._every_s = every_s
         self._lock = threading.Lock()
         self._asked_at = -float("inf")
@@ -64,12 +77,20 @@ class Standing:
                 metrics.QUEUE_OLDEST: [
                     ((str(row["priority"]),), float(str(row["oldest_s"]))) for row in depth
                 ],
+                metrics.QUEUE_CLAIMABLE: _readings(tx.queue.claimable(self._max_concurrent)),
+                metrics.SWEPT_AT: [((), self._swept_at(tx.queue.last_sweep()))],
                 metrics.WEBHOOK_BACKLOG: _readings(standing.backlog()),
                 metrics.WEBHOOK_OLDEST: [((), standing.oldest_due_s())],
                 metrics.WEBHOOK_ENDPOINTS: _readings(standing.endpoints()),
                 metrics.PROJECTS: _readings(standing.projects()),
                 metrics.ARCHIVE_BACKLOG: [((), float(standing.unarchived()))],
             }
+
+    def _swept_at(self, last: LastSweep | None) -> float:
+        """By our clock: how long ago it was is what the database knows."""
+        if last is None or last.completed_s is None:
+            return 0.0
+        return self._now_s() - last.completed_s
 
 
 def _readings(counts: Mapping[str, int]) -> list[Reading]:

@@ -7,10 +7,11 @@ from typing import Any
 import psycopg
 from psycopg.rows import DictRow
 
+from rdev.adapters.postgres.answering import AnsweringConnection
 from rdev.ports import tracing
 
 
-class TracedConnection(psycopg.Connection[DictRow]):
+class TracedConnection(AnsweringConnection):
     def execute(self, query: Any, *args: Any, **options: Any) -> psycopg.Cursor[DictRow]:
         name = sys._getframe(1).f_code.co_qualname  # such as CommandRows.insert
         with tracing.inner(name, {"db.system.name": "postgresql", "db.operation.name": name}):
