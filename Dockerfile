@@ -37,9 +37,11 @@ RUN if [ -n "$PACKAGES" ]; then \
     fi \
     && useradd --uid 65532 --no-create-home --home-dir /data --shell /usr/sbin/nologin rdev \
     && install -d -o 65532 -g 65532 -m 0700 /data
+# psycopg brings an OpenSSL of its own, which does not know where Debian keeps the authorities.
 ENV PATH=/app/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
     PYDANTIC_DISABLE_PLUGINS=__all__
 WORKDIR /app
 USER 65532:65532

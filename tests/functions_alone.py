@@ -62,9 +62,13 @@ class FunctionAlone:
 
     def _spawn(self) -> None:
         self.starts += 1
+        self.process = self.program(self.module)
+
+    def program(self, module: str) -> "subprocess.Popen[bytes]":
+        """Another program of the same image, with the same settings. Its end is the caller's."""
         with self.log.open("ab") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", self.module],
+            return subprocess.Popen(
+                [sys.executable, "-m", module],
                 env=self._environment,
                 cwd=SOURCE_ROOT,
                 stdin=subprocess.DEVNULL,
