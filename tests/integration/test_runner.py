@@ -1,6 +1,8 @@
 """The runner against the real stores and a real folder: what it does where something is amiss."""
 
+import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ from rdev.adapters.postgres.database import Database
 from rdev.adapters.redis.connect import connect, connect_blocking
 from rdev.adapters.redis.streams import Streams
 from rdev.adapters.redis.tickets import Tickets
+from rdev.adapters.workspaces import processes, start_token
 from rdev.adapters.workspaces.local import LocalWorkspaces
 from rdev.domain.callers import Caller
 from rdev.domain.commands import Command, Kind, Priority, Status, Stopping
@@ -24,10 +27,12 @@ from rdev.domain.keys import Key
 from rdev.domain.projects import Project
 from rdev.errors import StoreUnavailable
 from rdev.ports import Liveness
+from rdev.services.closing import Closing
 from rdev.services.exec import Exec, Wish
 from rdev.services.leases import Held, Leases, LeaveIt
 from rdev.services.runner import Runner
 from rdev.services.slots import Slots
+from rdev.services.sweep import Sweep
 
 BY = Caller(Key("key-test", "test", "", ("admin",), datetime.now(UTC)))
 PROJECT = "demo"
@@ -450,6 +455,42 @@ def test_a_queued_command_whose_ticket_was_lost_gets_another(house: House) -> No
     house.client.flushall()
     house.start()
     assert house.ended(command).status is Status.SUCCEEDED
+
+
+def test_a_sweep_gives_what_waits_a_ticket_where_it_has_none_and_only_there(house: House) -> None:
+    house.submit()
+    low = house.submit(priority=Priority.LOW)
+    house.client.flushall()
+    house.tickets.offer(Priority.LOW, low.id)
+    closing = Closing(house.database.transaction, house.streams, house.workspaces)
+    places = (house.database.transaction, house.tickets, house.workspaces, closing)
+    sweep = Sweep(*places, every_s=5)
+    for _ in range(2):
+        sweep.run()
+    tickets = [house.client.xlen(f"rdev:{{queue}}:{each}") for each in ("high", "normal", "low")]
+    assert tickets == [0, 1, 1]
+
+
+def test_one_whose_processes_are_killed_by_others_is_lost_and_says_so(
+    house: House, database_url: str
+) -> None:
+    command = house.submit("echo out; sleep 60")
+    house.start()
+    await_(lambda: house.streams.tail(PROJECT, command.id).position.stdout)
+    token = start_token.read(
+        house.folder / "c" / PROJECT / ".tokens" / command.id,
+        house.folder / "c" / PROJECT / command.id,
+    )
+    assert token is not None
+    supervisor = token.takers[0].supervisor.pid
+    for pid in (supervisor, *processes.of_command(command.id, token.leader)):
+        os.kill(pid, signal.SIGKILL)
+    ended = house.ended(command)
+    assert (ended.status, ended.reason) == (Status.LOST, "killed_outside")
+    assert (ended.exit_code, ended.output.stdout) == (None, 4)
+    assert ended.started_at is not None
+    assert audited(database_url, command)[-1] == ("command.finished", "lost", "killed_outside")
+    await_(lambda: house.streams.tail(PROJECT, command.id).finished)
 
 
 def test_who_freezes_in_a_transaction_does_not_keep_its_rows_from_others(
