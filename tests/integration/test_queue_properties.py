@@ -175,7 +175,7 @@ class QueueMachine(RuleBasedStateMachine):
     def started(self, data: st.DataObject) -> None:
         command_id, epoch = data.draw(st.sampled_from(self.claims))
         ours = self._holds(command_id, epoch)
-        assert self.queue.started(command_id, epoch) == ours
+        assert (self.queue.started(command_id, epoch) is not None) == ours
         self.rows[command_id].started = self.rows[command_id].started or ours
 
     @precondition(lambda self: self.claims)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from rdev.domain.commands import Command, Ending, Status, Stopping
 from rdev.domain.events import QUEUED, STARTED
@@ -147,7 +147,8 @@ class Attempt:
             interrupted=lambda: leave_if_told(held, self._stopping),
             cancel_asked=lambda: held.cancel,
             on_ask=lambda life: self._asks(held, life),
-            on_start=lambda empty: self._started(held, stream_empty=empty),
+            on_start=lambda empty: self._tell_start(held, stream_empty=empty),
+            on_running=lambda: self._record_start(held),
             on_stop=lambda stop: self._stops(held, stop),
             on_output=lambda: _note_output(held),
             feed=Feeding(command, workspace, self._transaction, held.rung).step,
@@ -164,15 +165,17 @@ class Attempt:
             why=_why(exc),
             interrupted=lambda: leave_if_told(held, self._stopping),
             cancel_asked=lambda: held.cancel,
-            on_start=lambda empty: self._started(held, stream_empty=empty),
+            on_start=lambda empty: self._tell_start(held, stream_empty=empty),
             on_stop=lambda stop: self._stops(held, stop),
         )
 
-    def _started(self, held: Held, *, stream_empty: bool) -> None:
-        """The events, then the row: output may follow at once, and the row can be made good. But
+    def _tell_start(self, held: Held, *, stream_empty: bool) -> None:
+        """The events before the row: output may follow at once, and the row can be made good. But
         a stream that is not there is begun only for a lease that is ours for certain: a runner
         that slept through the command's end would leave a stream without an end."""
         command = held.claim.command
+        if held.started_at is None and not held.start_recorded:
+            held.started_at = time.monotonic()
         if stream_empty or time.monotonic() - held.confirmed_at > _CERTAIN_S:
             self._confirm(held)
         record = record_of(command)
@@ -183,13 +186,18 @@ class Attempt:
         data = {"command": {**record, "status": "running", "started_at": began}, "attempt": 1}
         self._streams.announce(*place, STARTED, data)
         reach("start.announced")
-        if command.started_at is None:
-            with self._transaction() as tx:
-                _note_start(tx, held)
+
+    def _record_start(self, held: Held) -> None:
+        """Of what runs on; of what has ended already, its end records it too."""
+        if not held.start_recorded:
+            # Not worth an fsync: the workspace's own files say the same.
+            self._ours(held, lambda tx: _note_start(tx, held, lasting=False))
+            held.start_recorded = True
             reach("start.recorded")
 
     def _confirm(self, held: Held) -> None:
         self._ours(held, lambda tx: _note_start(tx, held))
+        held.start_recorded = True
 
     def _asks(self, held: Held, life: str) -> None:
         self._ours(held, lambda tx: tx.queue.asked(*held.pair, life))
@@ -223,6 +231,8 @@ class Attempt:
 
     def _close(self, held: Held, ending: Ending) -> Command | None:
         with self._transaction() as tx:
+            if ending.ran and not held.start_recorded:
+                _note_start(tx, held)
             closed = tx.queue.finish(
                 *held.pair,
                 ending,
@@ -255,15 +265,12 @@ def _note_output(held: Held) -> None:
         held.first_output_at = time.monotonic()
 
 
-def _note_start(tx: Transaction, held: Held) -> bool:
+def _note_start(tx: Transaction, held: Held, *, lasting: bool = True) -> bool:
     """Record the start, and tell of it where nobody has. False: the lease is lost."""
-    command = held.claim.command
-    before = None
-    if command.started_at is None:
-        before = tx.commands.get(command.project_id, command.id)
-    if not tx.queue.started(*held.pair):
-        return False
-    if before is not None and before.started_at is None:
-        began = datetime.now(UTC)
-        facts.command_started(tx, replace(before, status=Status.RUNNING, started_at=began))
-    return True
+    first = tx.queue.started(*held.pair, ago_s=held.started_s, lasting=lasting)
+    if first:
+        began = datetime.now(UTC) - timedelta(seconds=held.started_s)
+        facts.command_started(
+            tx, replace(held.claim.command, status=Status.RUNNING, started_at=began)
+        )
+    return first is not None

@@ -4,6 +4,7 @@ Any runner may do this at any time, also two at once: the workspace starts a com
 the stream takes each byte once. Where the stream ends is where following goes on.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from rdev.services.output import Output
 from rdev.services.stops import Stops
 
 _START_LOOK_S = 0.02
+_RECORD_START_S = 0.05
+"""What ends sooner has its start recorded with its end: a transaction less."""
 _START_AGAIN_S = 2.0
 _NEVER_STARTS_S = 30.0
 NOT_STARTED = (Liveness.UNKNOWN, Liveness.PREPARED)
@@ -56,10 +59,10 @@ def _timed() -> Iterator[None]:
 class Following:
     """Follows one command. `interrupted` raises to leave it as it is (handover, lost lease);
     `cancel_asked` tells whether its cancel was asked for; `on_ask` records in which life of its
-    files the workspace is asked to start it; `on_start` records the start, and is told whether the
-    stream is empty; `on_stop` records that rdev ends it, before it does; `on_output` is told of
-    the first output, unless there was some before; `feed` carries input into its stdin, and says
-    in how many seconds to call it again."""
+    files the workspace is asked to start it; `on_start` tells of the start, and is told whether the
+    stream is empty; `on_running` records it of a command that runs on; `on_stop` records that rdev
+    ends it, before it does; `on_output` is told of the first output, unless there was some before;
+    `feed` carries input into its stdin, and says in how many seconds to call it again."""
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class Following:
         cancel_asked: Callable[[], bool],
         on_ask: Callable[[str], None],
         on_start: Callable[[bool], None],
+        on_running: Callable[[], None],
         on_stop: Callable[[Stopping], None],
         on_output: Callable[[], None],
         feed: Callable[[], float],
@@ -86,6 +90,7 @@ class Following:
         self._cancel_asked = cancel_asked
         self._on_ask = on_ask
         self._on_start = on_start
+        self._on_running = on_running
         self._on_output = on_output
         self._output_seen = False
         self._over_at: float | None = None
@@ -100,6 +105,7 @@ class Following:
         """Whether the workspace was, so that it may have begun."""
         self._launched_at = self._asked_first_at = time.monotonic()
         self._start_noted = False
+        self._record_start_at = math.inf
         self._output = Output(claim.command, workspace, streams, on_lost=self._begin_anew)
         self._stops = Stops(
             claim,
@@ -151,6 +157,9 @@ class Following:
             if over and not moved:
                 return liveness
             if self._start_noted:
+                if not over and time.monotonic() >= self._record_start_at:
+                    self._on_running()
+                    self._record_start_at = math.inf
                 self._stops.end_if_due(self._output.written)
             if liveness is Liveness.RUNNING:
                 self._feed_in_s = self._feed()
@@ -229,6 +238,7 @@ class Following:
         self._stops.runs()
         self._on_start(self._stream_empty)
         self._start_noted = True
+        self._record_start_at = time.monotonic() + _RECORD_START_S
         return None
 
     def _not_yet(self) -> Ending | None:
@@ -290,7 +300,8 @@ class Following:
         return self._workspace.liveness(self._command.id) in NO_LIVE_PROCESS
 
     def _next_look_s(self) -> float:
-        wait_s = min(self._rules.wait_s, self._feed_in_s)
+        to_record_s = max(0.0, self._record_start_at - time.monotonic())
+        wait_s = min(self._rules.wait_s, self._feed_in_s, to_record_s)
         if not self._start_noted:
             # Nothing in the command's files tells of a start that writes nothing.
             wait_s = _START_LOOK_S

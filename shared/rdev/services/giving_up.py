@@ -45,7 +45,7 @@ class GivingUp:
         taken_along = self._gone.for_long(missing=gone is not None, there_at=answered_at)
         if not taken_along and not (silent and self._had_to_be_over()):
             return None
-        ran = command.started_at is not None or (seeing is not None and seeing.seen_to_start)
+        ran = self._held.start_recorded or self._held.started_at is not None
         said = one_line(why if gone is None else gone)
         end = Ending(Status.LOST, reason="workspace_lost", reason_message=said, ran=ran)
         return replace(end, output=tail.position)

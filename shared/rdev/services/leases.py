@@ -38,6 +38,10 @@ class Held:
     """When it was ours for certain."""
     rung: threading.Event = field(default_factory=threading.Event)
     """Somebody rang for the command: its row or its input has changed."""
+    start_recorded: bool = False
+    """The row says that it has started, for certain."""
+    started_at: float | None = None
+    """When this process saw that it had started (monotonic)."""
     first_output_at: float | None = None
     """When this process saw it write for the first time (monotonic); None: not yet, or others
     have seen it."""
@@ -45,6 +49,11 @@ class Held:
     @property
     def pair(self) -> Pair:
         return self.claim.command.id, self.claim.command.epoch
+
+    @property
+    def started_s(self) -> float:
+        """How long ago this process saw that it had started; 0 where it only knows of it."""
+        return 0.0 if self.started_at is None else time.monotonic() - self.started_at
 
     @property
     def first_output_s(self) -> float | None:
@@ -84,12 +93,17 @@ class Leases:
 
     def hold(self, claim: Claim) -> Held:
         """Note a claim. One of ours on the same command that had run out is lost by it."""
-        held = Held(claim, cancel=claim.command.cancel_requested_at is not None)
+        command = claim.command
+        held = Held(
+            claim,
+            cancel=command.cancel_requested_at is not None,
+            start_recorded=command.started_at is not None,
+        )
         with self._lock:
-            before = self._held.get(claim.command.id)
+            before = self._held.get(command.id)
             if before is not None:
                 before.lost = True
-            self._held[claim.command.id] = held
+            self._held[command.id] = held
         return held
 
     def drop(self, held: Held) -> None:

@@ -98,8 +98,16 @@ class Running:
             return ""
 
     def writes(self, name: str, folder: str = "/data/workspace") -> None:
-        wait_for(lambda: self.root(folder).is_dir())
-        (self.root(folder) / name).write_text("")
+        """An empty file, as soon as there is a pod that can have it."""
+
+        def written() -> bool:
+            try:
+                (self.root(folder) / name).write_text("")
+            except OSError:  # going, or not there yet
+                return False
+            return True
+
+        wait_for(written)
 
     def root(self, folder: str) -> Path:
         life = self.there.lives.get(self.pod)

@@ -27,12 +27,14 @@ class CommandRows:
         """Queue a command; its key is given its place among those that take turns."""
         row = self._sql.execute(
             f"""
+            with turn as (insert into queue_turns (key_id) values (%s) on conflict do nothing)
             insert into commands (id, project_id, key_id, kind, priority, spec, env, stdin,
                 labels, timeout_s, queue_timeout_s, trace_context)
             values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
             returning {COLUMNS}
             """,  # noqa: S608 - a constant
             (
+                asked.key_id,
                 asked.id,
                 asked.project_id,
                 asked.key_id,
@@ -47,9 +49,6 @@ class CommandRows:
                 asked.trace_context,
             ),
         ).fetchone()
-        self._sql.execute(
-            "insert into queue_turns (key_id) values (%s) on conflict do nothing", (asked.key_id,)
-        )
         assert row is not None
         return command_of(row)
 

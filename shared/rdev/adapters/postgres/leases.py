@@ -113,17 +113,24 @@ class LeaseRows:
         )
         return done.rowcount == 1
 
-    def started(self, command_id: str, epoch: int) -> bool:
-        """Record the start. Not worth an fsync: the workspace's own files say the same."""
-        self._sql.execute("set local synchronous_commit = off")
-        done = self._sql.execute(
+    def started(
+        self, command_id: str, epoch: int, *, ago_s: float = 0.0, lasting: bool = True
+    ) -> bool | None:
+        """Record the start. Whether nobody had done so before; None: the lease is lost. Not
+        `lasting`: this transaction is not worth an fsync."""
+        if not lasting:
+            self._sql.execute("set local synchronous_commit = off")
+        row = self._sql.execute(
             f"""
-            update commands set started_at = coalesce(started_at, clock_timestamp())
-            where id = %s and {_OURS} %s and status = 'running'
+            update commands c set started_at = coalesce(c.started_at,
+                clock_timestamp() - make_interval(secs => %s::float))
+            from (select id, started_at from commands where id = %s for update) was
+            where c.id = was.id and c.{_OURS} %s and c.status = 'running'
+            returning was.started_at is null as first
             """,  # noqa: S608 - constants
-            (command_id, epoch),
-        )
-        return done.rowcount == 1
+            (ago_s, command_id, epoch),
+        ).fetchone()
+        return bool(row["first"]) if row else None
 
     def stopping(self, command_id: str, epoch: int, stop: Stopping) -> bool:
         """Record that rdev is about to end a command, and why: before the first signal, so that
