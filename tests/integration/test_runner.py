@@ -582,6 +582,21 @@ def test_a_command_is_timed_out_by_its_own_time_although_another_runner_began(
     assert (ended.status, ended.reason) == (Status.TIMED_OUT, "timeout")
 
 
+def test_one_whose_start_nobody_lived_to_record_has_no_more_time_than_it_may(
+    house: House,
+) -> None:
+    command = house.submit("sleep 60", timeout_s=8)
+    house.workspace.start(_launch(house.claim(), "sleep 60"))
+    await_(lambda: (house.workspace.ran_for_s(command.id) or 0.0) > 8)
+    house.start()
+    ended = house.ended(command)
+    assert (ended.status, ended.reason) == (Status.TIMED_OUT, "timeout")
+    assert ended.finished_at is not None
+    assert ended.started_at is not None
+    # It was over already when it was taken up.
+    assert (ended.finished_at - ended.started_at).total_seconds() < 8
+
+
 def test_tickets_of_a_dead_taker_are_removed(house: House) -> None:
     house.tickets.take("nobody", 0.01)  # makes the groups
     house.tickets.offer(Priority.LOW, "cmd-x")
