@@ -80,24 +80,24 @@ class House:
     def workspace(self) -> Any:
         return self.workspaces.of(PROJECT)
 
-    def runner(self) -> Runner:
-        rules = quick_rules()
+    def runner(self, **rules_: Any) -> Runner:
+        rules = quick_rules(**rules_)
         name = f"runner-{len(self.runners)}"
         places = (self.database.transaction, self.tickets, self.streams, self.workspaces)
         return Runner(name, *places, rules)
 
-    def start(self) -> Runner:
-        runner = self.runner()
+    def start(self, **rules: Any) -> Runner:
+        runner = self.runner(**rules)
         thread = threading.Thread(target=runner.run, daemon=True)
         self.runners.append((runner, thread))
         thread.start()
         return runner
 
-    def submit(self, command: str = "true", **more: Any) -> Command:
-        return self.exec.submit(BY, PROJECT, Wish(Kind.SHELL, {"command": command}, **more))
+    def submit(self, command: str = "true", *, project: str = PROJECT, **more: Any) -> Command:
+        return self.exec.submit(BY, project, Wish(Kind.SHELL, {"command": command}, **more))
 
     def get(self, command: Command) -> Command:
-        return self.exec.get(BY, PROJECT, command.id)
+        return self.exec.get(BY, command.project_id, command.id)
 
     def ended(self, command: Command) -> Command:
         await_(lambda: self.get(command).status.final)
@@ -425,6 +425,27 @@ def test_one_that_nobody_saw_start_ends_although_its_workspace_went_meanwhile(
     assert (ended.status, ended.reason) == (Status.FAILED, "infrastructure")
     assert ended.started_at is None
     assert house.workspace.liveness(command.id) is Liveness.CANCELLED
+
+
+def test_commands_of_a_workspace_that_does_not_answer_keep_no_others_waiting(house: House) -> None:
+    with house.database.transaction() as tx:
+        tx.projects.insert(Project("other", datetime.now(UTC)), BY.key.id)
+    house.workspaces.create("other", git_url=None)
+    house.start(slots=2, aside_s=0.5)
+    held_up = [house.submit("until [ -e go ]; do sleep 0.05; done") for _ in range(2)]
+    await_(lambda: all(house.get(each).started_at for each in held_up))
+    folder = house.folder / "c" / PROJECT
+    away = folder.rename(folder.with_name("away"))
+    folder.touch()  # where its commands' files should be is something that has none
+    others = [house.submit("echo hi", project="other") for _ in range(3)]
+    assert {house.ended(each).status for each in others} == {Status.SUCCEEDED}
+    assert {house.get(each).status for each in held_up} == {Status.RUNNING}
+    folder.unlink()
+    away.rename(folder)
+    (house.folder / "w" / PROJECT / "go").touch()
+    assert {house.ended(each).status for each in held_up} == {Status.SUCCEEDED}
+    later = [house.submit("true") for _ in range(5)]
+    assert {house.ended(each).status for each in later} == {Status.SUCCEEDED}
 
 
 def test_what_a_killed_runner_left_half_prepared_goes_with_the_command(house: House) -> None:
