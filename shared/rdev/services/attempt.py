@@ -166,6 +166,7 @@ class Attempt:
             interrupted=lambda: leave_if_told(held, self._stopping),
             cancel_asked=lambda: held.cancel,
             on_start=lambda empty: self._tell_start(held, stream_empty=empty),
+            on_running=lambda: self._record_start(held),
             on_stop=lambda stop: self._stops(held, stop),
         )
 

@@ -38,6 +38,8 @@ class Rules:
     """How long a command waits in the queue for its workspace to come up."""
     gone_s: float = 15.0
     """After how long a workspace that is not there is gone, with the commands in it."""
+    aside_s: float = 10.0
+    """For how long one that is there must not have answered before its commands use no slots."""
     silent_s: float = 60.0
     """For how long one that is there must not have answered before a command is given up that had
     to be over."""

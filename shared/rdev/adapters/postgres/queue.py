@@ -154,14 +154,17 @@ class QueueRows(LeaseRows, SweepRows):
         return {row["priority"]: row["n"] for row in rows}
 
     def overdue(self, older_than_s: float) -> list[Priority]:
-        """The priorities below high in which a command has waited for longer than this."""
+        """The priorities below high in which a command has waited for longer than this; first the
+        one in which it has been the longest, so that neither starves behind the other."""
         rows = self._sql.execute(
             """
             select p.priority from (values ('low'), ('normal')) p (priority)
-            where (select min(c.queued_at) from (
+            cross join lateral (
                 select queued_at from commands where status = 'queued'
                     and priority = p.priority and not_before <= now() order by id limit 1
-            ) c) < now() - make_interval(secs => %s)
+            ) oldest
+            where oldest.queued_at < now() - make_interval(secs => %s)
+            order by oldest.queued_at
             """,
             (older_than_s,),
         )
