@@ -8,7 +8,7 @@ from flask import Response, g, request
 from werkzeug.datastructures import Headers
 
 from rdev.domain.ids import new_id
-from rdev.domain.records import timestamp
+from rdev.domain.instants import timestamp
 from rdev.domain.redaction import redact
 from rdev.errors import MethodNotAllowed, RdevError
 
