@@ -15,7 +15,7 @@ from rdev.http.command_models import Limits
 
 
 class Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class Meta(Record):
