@@ -278,6 +278,13 @@ def test_everything_can_be_read_whoever_checked_it_out(apps: dict[str, Path]) ->
                 assert each.stat().st_mode & wanted == wanted, each
 
 
+def test_an_image_says_what_it_is() -> None:
+    (labels,) = lines("function", "LABEL")
+    for name in ("title", "description", "licenses"):
+        assert f"org.opencontainers.image.{name}=" in labels
+    assert 'dev.rdev.function="${FUNCTION}"' in labels
+
+
 def test_whoever_names_no_function_is_told_to() -> None:
     assert re.search(r"(?m)^ARG FUNCTION=none$", DOCKERFILE)
     (step,) = lines("build-none", "RUN")
