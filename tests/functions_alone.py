@@ -40,6 +40,9 @@ class FunctionAlone:
         self.key = key
         self._starting = threading.Lock()
 
+    def setting(self, name: str) -> str:
+        return self._environment[name]
+
     @property
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None

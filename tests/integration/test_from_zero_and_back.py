@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import redis
 
 from fresh_database import fresh_database
 from functions_alone import FunctionAlone, functions_alone
@@ -36,6 +37,7 @@ class Place:
         self.functions = functions
         self.broker = broker
         self.database_url = database_url
+        self.redis_url = functions["runner"].setting("RDEV_REDIS_URL")
         self.workspace = folder / "workspaces" / "demo"
         broker.functions = functions
 
@@ -181,6 +183,15 @@ def test_a_schedule_that_starts_a_process_sweeps_and_works_too(place: Place) -> 
     assert not place.runner.running
     assert place.api.record("demo", command_id)["status"] == "succeeded"
     assert place.ask(swept) > before
+
+
+def test_an_empty_redis_is_no_redis_that_does_not_answer(place: Place) -> None:
+    with redis.Redis.from_url(place.redis_url) as client:
+        client.flushall()
+    said = len(place.runner.log.read_text())
+    with drain(place) as process:
+        assert process.wait(ENOUGH_S) == 0
+    assert "Redis does not answer" not in place.runner.log.read_text()[said:]
 
 
 def test_such_a_process_that_is_to_end_hands_over_what_runs(place: Place) -> None:

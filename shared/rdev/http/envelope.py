@@ -7,7 +7,7 @@ from typing import Any
 from flask import Response, request
 
 from rdev.domain.ids import new_id
-from rdev.domain.records import timestamp
+from rdev.domain.instants import timestamp
 from rdev.domain.redaction import redact
 from rdev.errors import MethodNotAllowed, RdevError
 

@@ -1,12 +1,15 @@
 """The records of commands, their queue and its wake-ups."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from rdev.domain.commands import Claim, Command, Ending, Priority, Stopping, Submission
-from rdev.domain.input import InputState, WaitingInput
-from rdev.domain.sweeps import LastSweep
+if TYPE_CHECKING:
+    from rdev.domain.commands import Claim, Command, Ending, Priority, Stopping, Submission
+    from rdev.domain.input import InputState, WaitingInput
+    from rdev.domain.sweeps import LastSweep
 
 
 class CommandTable(Protocol):

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 from rdev.domain.commands import Command, Ending, Status, Stopping
 from rdev.domain.events import QUEUED, STARTED
-from rdev.domain.records import record_of, timestamp
+from rdev.domain.instants import timestamp
+from rdev.domain.records import record_of
 from rdev.errors import (
     StoreUnavailable,
     Unavailable,

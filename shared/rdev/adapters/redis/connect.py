@@ -77,7 +77,7 @@ def _options(url: str) -> dict[str, Any]:
         options["socket_keepalive"] = True
     if url.startswith("rediss:"):
         # Something to ask on each new connection: after its handshake TLS sends tickets, which
-        # redis-py takes for an answer that nobody read. The first answer takes them off the line.
+        # redis-py takes for an answer that nobody read. The first answer has them off the line.
         options["client_name"] = "rdev"
     return options
 
