@@ -156,6 +156,17 @@ WELL: dict[str, dict[str, str]] = {
             "0x20 1x400"
         ),
     },
+    "functions that work within the request that woke them, and a check of the audit log": {
+        'rdev_http_request_duration_seconds_bucket{route="/",method="POST",le="0.5"}': "0x400",
+        'rdev_http_request_duration_seconds_count{route="/",method="POST"}': "0+500x400",
+        'rdev_http_request_duration_seconds_bucket{route="/audit/verify",le="0.5"}': "0x400",
+        'rdev_http_request_duration_seconds_count{route="/audit/verify"}': "0+500x400",
+    },
+    "three slow requests in a quiet night": {
+        'rdev_http_requests_total{route="/keys",status="200",process="functions-0"}': "0x20 3x400",
+        'rdev_http_request_duration_seconds_bucket{route="/keys",le="0.5"}': "0x400",
+        'rdev_http_request_duration_seconds_count{route="/keys"}': "0x20 1 2 3x10 4 5x400",
+    },
     "readers of projects who were away for long, or ask for what never was": {
         'rdev_stream_gaps_total{of="project",reason="lost",process="functions-0"}': "0+1x400",
         'rdev_stream_gaps_total{of="project",reason="trimmed",process="functions-0"}': "0+1x400",

@@ -1,11 +1,14 @@
 """How everything stands, counted in a real database, and asked for now and then."""
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
 
-from rdev.adapters.postgres.database import Database
+from live_stack import ENOUGH_S, wait_for
+from rdev.adapters.postgres.database import Database, Transaction
 from rdev.domain.commands import Kind, Priority, Submission
 from rdev.ports import metrics
 from rdev.ports.measuring import Gauge
@@ -150,3 +153,27 @@ def test_what_cannot_be_asked_is_not_told_and_not_asked_at_once_again() -> None:
         assert dict(metrics.POSTGRES_UNAVAILABLE.read())[()] == failed + 1
     finally:
         nowhere.close()
+
+
+def test_a_database_that_hangs_holds_up_no_scrape(world: World) -> None:
+    """All gauges together wait for it for a moment only. What it says too late is told the next
+    time."""
+    hangs = threading.Event()
+
+    @contextmanager
+    def slow(*, reading: bool = False) -> Iterator[Transaction]:
+        assert hangs.wait(ENOUGH_S)
+        with world.database.transaction(reading=reading) as tx:
+            yield tx
+
+    Standing(slow, max_concurrent=2, every_s=0).watch()
+    try:
+        assert [told(gauge) for gauge in GAUGES] == [{}] * len(GAUGES)
+    finally:
+        hangs.set()
+    wait_for(lambda: all(told(gauge) for gauge in GAUGES))
+    hangs.clear()
+    try:
+        assert all(told(gauge) for gauge in GAUGES)
+    finally:
+        hangs.set()

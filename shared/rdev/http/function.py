@@ -98,7 +98,7 @@ def _conclude(response: Response) -> Response:
         log.debug("answered", extra={**said, "duration_ms": round(took_s * 1000, 1)})
     # Who asked to wait for a command's end waits for the command, not for us.
     if not response.is_streamed and "Preference-Applied" not in response.headers:
-        metrics.HTTP_DURATION.record(took_s, function, route)
+        metrics.HTTP_DURATION.record(took_s, function, route, method)
     return response
 
 

@@ -36,7 +36,7 @@ HTTP_DURATION = Histogram(
     "s",
     "Until the answer began to leave. Left out are event streams, and requests that were asked "
     "to wait for a command's end.",
-    ("function", "route"),
+    ("function", "route", "method"),
     bounds=_QUICK,
 )
 LIMITER_DECISIONS = Counter(

@@ -1,5 +1,6 @@
 """How everything stands, for the gauges of whoever is scraped: asked of the database now and then,
-however many scrape, and once at a time."""
+however many scrape, and once at a time. A database that hangs holds up no scrape for longer than a
+moment: what else the process has to tell is told."""
 
 import logging
 import threading
@@ -14,6 +15,10 @@ from rdev.ports.measuring import Gauge, Reading
 log = logging.getLogger(__name__)
 
 _EVERY_S = 5.0
+_PATIENCE_S = 1.0
+"""No scrape waits for longer, however many gauges it reads."""
+_GOOD_S = 120.0
+"""For so long a database that is slower than that is told of as it was."""
 
 GAUGES = (
     metrics.QUEUE_COMMANDS,
@@ -29,7 +34,7 @@ GAUGES = (
 
 
 class Standing:
-    """While the database does not answer there are no readings: nothing old is told as new."""
+    """Where the database cannot be asked there are no readings: nothing old is told as new."""
 
     def __init__(
         self,
@@ -44,8 +49,9 @@ class Standing:
         self._max_concurrent = max_concurrent
         self._now_s = now
         self._every_s = every_s
-        self._lock = threading.Lock()
-        self._asked_at = -float("inf")
+        self._changed = threading.Condition()
+        self._began_at: float | None = None
+        self._ended_at = -float("inf")
         self._known: Mapping[Gauge, Sequence[Reading]] = {}
 
     def watch(self) -> None:
@@ -54,16 +60,30 @@ class Standing:
             gauge.watch(lambda gauge=gauge: self._now().get(gauge, ()))  # type: ignore[misc] # bound
 
     def _now(self) -> Mapping[Gauge, Sequence[Reading]]:
-        with self._lock:
-            if time.monotonic() - self._asked_at >= self._every_s:
-                try:
-                    self._known = self._ask()
-                except RdevError as exc:
-                    log.warning("how everything stands is not known: %s", exc)
-                    self._known = {}
-                # Also where it failed: the next scrape is not to wait as long.
-                self._asked_at = time.monotonic()
+        with self._changed:
+            if self._began_at is None and time.monotonic() - self._ended_at >= self._every_s:
+                self._began_at = time.monotonic()
+                threading.Thread(target=self._look, name="standing", daemon=True).start()
+            while self._began_at is not None:
+                left_s = self._began_at + _PATIENCE_S - time.monotonic()
+                if left_s <= 0:
+                    good = time.monotonic() - self._ended_at < _GOOD_S
+                    return self._known if good else {}
+                self._changed.wait(left_s)
             return self._known
+
+    def _look(self) -> None:
+        known: Mapping[Gauge, Sequence[Reading]] = {}
+        try:
+            known = self._ask()
+        except RdevError as exc:
+            log.warning("how everything stands is not known: %s", exc)
+        finally:
+            with self._changed:
+                self._known = known
+                # Also where it failed: the next scrape is not to wait as long.
+                self._began_at, self._ended_at = None, time.monotonic()
+                self._changed.notify_all()
 
     def _ask(self) -> Mapping[Gauge, Sequence[Reading]]:
         with self._transaction(reading=True) as tx:

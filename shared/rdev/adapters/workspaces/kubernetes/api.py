@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rdev.adapters.workspaces.kubernetes.access import authorization
 from rdev.breaker import Breaker
 from rdev.errors import WorkspaceUnavailable
-from rdev.ports import metrics
+from rdev.ports import metrics, tracing
 
 if TYPE_CHECKING:
     import urllib3
@@ -204,22 +204,25 @@ class Api:
         headers = {"Accept": JSON, "Content-Type": content_type, "User-Agent": "rdev"}
         headers |= authorization(client, method, path)
         url = f"{client.configuration.host}{path}"
-        try:
-            response = client.rest_client.pool_manager.request(
-                method,
-                f"{url}?{urlencode(query)}" if query else url,
-                headers=headers,
-                body=json.dumps(body) if body is not None else None,
-                timeout=urllib3.Timeout(connect=limit_s, read=read_s or limit_s),
-                preload_content=False,
-                retries=False,
-            )
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as exc:
-            # Its words name the address, never the token.
-            raise WorkspaceUnavailable(f"The Kubernetes API does not answer: {exc}") from exc
-        if response.status >= 400:  # noqa: PLR2004 - HTTP's own line
-            raise self._refusal(response)
-        return response
+        said: dict[str, tracing.Value] = {"http.request.method": method, "url.full": url}
+        with tracing.inner(method, said) as span:
+            try:
+                response = client.rest_client.pool_manager.request(
+                    method,
+                    f"{url}?{urlencode(query)}" if query else url,
+                    headers=headers,
+                    body=json.dumps(body) if body is not None else None,
+                    timeout=urllib3.Timeout(connect=limit_s, read=read_s or limit_s),
+                    preload_content=False,
+                    retries=False,
+                )
+            except (urllib3.exceptions.HTTPError, OSError, ValueError) as exc:
+                # Its words name the address, never the token.
+                raise WorkspaceUnavailable(f"The Kubernetes API does not answer: {exc}") from exc
+            span.set("http.response.status_code", response.status)
+            if response.status >= 400:  # noqa: PLR2004 - HTTP's own line
+                raise self._refusal(response)
+            return response
 
     def _refusal(self, response: "urllib3.BaseHTTPResponse") -> WorkspaceUnavailable:
         import urllib3
