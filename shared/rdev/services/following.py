@@ -158,7 +158,8 @@ class Following:
             # Never ahead of command.started: its id lies before that of any output.
             if over and self._over_at is None:
                 self._over_at = time.monotonic()
-            moved = self._start_noted and self._output.carry(final=over)
+            carries = self._start_noted and not self._stops.too_much
+            moved = carries and self._output.carry(final=over)
             if moved and not self._output_seen:
                 self._output_seen = True
                 self._on_output()
@@ -222,12 +223,13 @@ class Following:
 
     def _workspace_lost(self, *, ran: bool) -> Ending:
         why = self._workspace.loss(self._command.id)
+        self._output.join()  # another runner may have carried some
         return Ending(
             Status.LOST,
             reason="workspace_lost",
             reason_message=one_line(why) if why else None,
             output=self._output.position,
-            ran=ran,
+            ran=ran or self._output.written > 0,
         )
 
     def _until_started(self, liveness: Liveness) -> Ending | None:
@@ -348,7 +350,7 @@ class Following:
             output=self._output.position,
             stdout_sha256=self._output.sha256("stdout"),
             stderr_sha256=self._output.sha256("stderr"),
-            truncated=reason == "output_limit",
+            truncated=self._stops.too_much,
             usage=usage,
             over_at=self._over_at,
         )
