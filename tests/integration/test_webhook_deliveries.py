@@ -321,6 +321,30 @@ def test_a_lease_that_is_good_survives_that_the_clock_was_set_back(world: World)
         assert tx.deliveries.renew(held, lease_s=30.0) == {claim.delivery_id}
 
 
+def test_a_woken_sender_that_is_to_end_gives_back_what_it_has_not_begun(world: World) -> None:
+    go_on = threading.Event()
+
+    def slowly(_: Got) -> Answer:
+        go_on.wait(10)
+        return 204, {}
+
+    receiver = world.receiver(slowly)
+    world.webhooks.create(BY, EndpointWish(url=receiver.url, max_concurrent=100))
+    world.tell(30)
+    rules = SendingRules(at_once=2, lease_s=200.0)
+    woken = Deliveries(world.database.transaction, world.sender, rules, now=now)
+    left: list[bool] = []
+    draining = threading.Thread(target=lambda: left.append(woken.drain(200)))
+    draining.start()
+    receiver.await_count(2)
+    woken.stop()
+    go_on.set()
+    draining.join(60)
+    assert left == [True]
+    world.start()
+    until(lambda: len(set(receiver.ids())) == 30)
+
+
 def test_a_woken_sender_works_until_nothing_is_due(world: World) -> None:
     receiver = world.receiver()
     world.webhooks.create(BY, EndpointWish(url=receiver.url))

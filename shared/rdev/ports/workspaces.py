@@ -1,11 +1,14 @@
 """Where commands run."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from rdev.domain.commands import Exit, Launch
-from rdev.domain.workspaces import Found, WorkspaceState
+if TYPE_CHECKING:
+    from rdev.domain.commands import Exit, Launch
+    from rdev.domain.workspaces import Found, WorkspaceState
 
 
 class Liveness(Enum):

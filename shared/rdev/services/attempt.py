@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 from rdev.domain.commands import Command, Ending, Status, Stopping
 from rdev.domain.events import QUEUED, STARTED
-from rdev.domain.records import record_of, timestamp
+from rdev.domain.instants import timestamp
+from rdev.domain.records import record_of
 from rdev.errors import (
     StoreUnavailable,
     Unavailable,
@@ -166,6 +167,7 @@ class Attempt:
             interrupted=lambda: leave_if_told(held, self._stopping),
             cancel_asked=lambda: held.cancel,
             on_start=lambda empty: self._tell_start(held, stream_empty=empty),
+            on_running=lambda: self._record_start(held),
             on_stop=lambda stop: self._stops(held, stop),
         )
 

@@ -39,6 +39,7 @@ class Awaiting:
         interrupted: Callable[[], None],
         cancel_asked: Callable[[], bool],
         on_start: Callable[[bool], None],
+        on_running: Callable[[], None],
         on_stop: Callable[[Stopping], None],
     ) -> None:
         self._command = claim.command
@@ -51,6 +52,7 @@ class Awaiting:
         self._cancel_asked = cancel_asked
         self.answered_at = 0.0
         self._on_start = on_start
+        self._on_running = on_running
         self._stops = Stops(
             claim,
             workspace,
@@ -72,6 +74,7 @@ class Awaiting:
                 return self._prevented()
             if liveness in NO_LIVE_PROCESS:
                 return self._ending()
+            self._on_running()
             self._stops.runs()
             self._stops.end_if_due(0)
             self._workspace.wait(command_id, self._stops.next_look_s(self._rules.wait_s))

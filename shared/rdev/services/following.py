@@ -7,7 +7,7 @@ the stream takes each byte once. Where the stream ends is where following goes o
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from rdev.domain.argv import argv_of, stdin_of
@@ -38,6 +38,8 @@ class Rules:
     """How long a command waits in the queue for its workspace to come up."""
     gone_s: float = 15.0
     """After how long a workspace that is not there is gone, with the commands in it."""
+    aside_s: float = 10.0
+    """For how long one that is there must not have answered before its commands use no slots."""
     silent_s: float = 60.0
     """For how long one that is there must not have answered before a command is given up that had
     to be over."""
@@ -54,6 +56,12 @@ def _timed() -> Iterator[None]:
         raise
     finally:
         metrics.WORKSPACE_STARTS.record(time.monotonic() - began, result)
+
+
+def _call(what: str, *, leaf: bool = False) -> AbstractContextManager[tracing.Span]:
+    """The span of what a workspace is asked, as the conventions for remote calls have it."""
+    attributes = {"rpc.system.name": "rdev", "rpc.method": f"workspace/{what}"}
+    return tracing.span(f"workspace {what}", attributes, kind="client", leaf=leaf)
 
 
 class Following:
@@ -127,11 +135,11 @@ class Following:
         self._stream_empty = self._output.join()
         self._output_seen = self._output_seen or self._output.written > 0
         # A leaf: its calls of Redis are as many as pieces of output.
-        with tracing.span("workspace follow", leaf=True):
+        with _call("follow", leaf=True):
             seen = self._until_over()
         if isinstance(seen, Ending):
             return seen
-        with tracing.span("workspace end"):
+        with _call("end"):
             return self._ending(seen)
 
     def _until_over(self) -> Liveness | Ending:
@@ -199,7 +207,7 @@ class Following:
             self._on_ask(life)
             self._life = self._life or life
         reach("start.before")
-        with tracing.span("workspace start"), _timed():
+        with _call("start"), _timed():
             self._workspace.start(self._launch())
 
     def _forgotten(self) -> Ending | None:

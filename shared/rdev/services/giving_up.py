@@ -3,6 +3,7 @@
 It is asked again, for its commands may well run on in it. But nothing is to be `running` for ever:
 a workspace that is gone for good has taken its commands along, and where even the time limit of a
 command has been over for long, nobody waits any more for a workspace to tell of its end.
+Meanwhile its commands do not stand in the way of those of other workspaces.
 """
 
 import time
@@ -35,6 +36,7 @@ class GivingUp:
         self._streams = streams
         self._rules = rules
         self._gone, self._silent = Missing(rules.gone_s), Missing(rules.silent_s)
+        self._slow = Missing(rules.aside_s)
         self._began = time.monotonic()
 
     def end(self, why: WorkspaceUnavailable, seeing: Following | Awaiting | None) -> Ending | None:
@@ -42,6 +44,8 @@ class GivingUp:
         is to be asked again. `seeing`: who has been following it."""
         command = self._held.claim.command
         answered_at = seeing.answered_at if seeing else 0.0
+        if self._slow.for_long(missing=True, there_at=answered_at):
+            self._held.step_aside()
         silent = self._silent.for_long(missing=True, there_at=answered_at)
         try:
             gone = self._why_gone(why)

@@ -38,6 +38,10 @@ class Held:
     """When it was ours for certain."""
     rung: threading.Event = field(default_factory=threading.Event)
     """Somebody rang for the command: its row or its input has changed."""
+    step_aside: Callable[[], None] = lambda: None
+    """To be called where its workspace has not answered for long: others are to have the slot."""
+    aside: bool = False
+    """It takes up no slot."""
     start_recorded: bool = False
     """The row says that it has started, for certain."""
     started_at: float | None = None

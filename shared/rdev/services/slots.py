@@ -4,11 +4,16 @@ something to claim."""
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from rdev.domain.commands import Claim
 from rdev.services.leases import Held, Leases, LeaveIt
 
 log = logging.getLogger(__name__)
+
+_MOST_ASIDE = 4
+"""As many times its slots a runner sees through beside them, of what waits for a workspace that
+does not answer."""
 
 
 class Slots:
@@ -26,6 +31,7 @@ class Slots:
         let_go: Callable[[str], None],
     ) -> None:
         self._free = threading.BoundedSemaphore(count)
+        self._aside, self._most_aside = 0, _MOST_ASIDE * count
         self._leases = leases
         self._stopping = stopping
         self._claim = claim
@@ -78,17 +84,33 @@ class Slots:
     def _work(self, held: Held | None) -> None:
         """See commands through, one after the other, until there is none to claim: whoever frees
         a place under a key's limit also fills it."""
+        aside = False
         try:
             while held is not None:
+                held.step_aside = partial(self._step_aside, held)
                 self._see_one_through(held)
-                claim = None if self._stopping.is_set() else self._claim()
+                aside = held.aside
+                claim = None if self._stopping.is_set() or aside else self._claim()
                 held = self._leases.hold(claim) if claim else None
         finally:
-            self._leave()
+            self._leave(aside=aside)
 
-    def _leave(self) -> None:
-        self._free.release()
+    def _step_aside(self, held: Held) -> None:
+        """Its slot goes to others until it has ended: a node that is lost with as many commands
+        as there are slots is not to keep all other projects waiting."""
         with self._changed:
+            if held.aside or self._aside >= self._most_aside:
+                return
+            held.aside = True
+            self._aside += 1
+        log.info("%s waits for its workspace beside the slots", held.claim.command.id)
+        self._free.release()
+
+    def _leave(self, *, aside: bool = False) -> None:
+        if not aside:
+            self._free.release()
+        with self._changed:
+            self._aside -= aside
             self.busy -= 1
             self._changed.notify_all()
 

@@ -57,15 +57,18 @@ class Stops:
         return self._stop.signal if self._stop else None
 
     def runs(self) -> None:
-        """Its time begins now, unless it has. Where another runner saw it begin, the workspace
-        tells for how long it has been running; only where that cannot, the database's clock,
-        which somebody may have set meanwhile."""
+        """Its time begins now, unless it has. Where another runner may have seen it begin, the
+        workspace tells for how long it has been running; only where that cannot, the database's
+        clock, which somebody may have set meanwhile."""
         if self._running_since is not None:
             return
         now = time.monotonic()
-        if self._command.started_at is not None:
+        recorded = self._command.started_at is not None
+        if recorded or not self._claim.surely_first:
             ran_for_s = self._workspace.ran_for_s(self._command.id)
-            now -= self._claim.running_s if ran_for_s is None else max(0.0, ran_for_s)
+            if ran_for_s is None:
+                ran_for_s = self._claim.running_s if recorded else 0.0
+            now -= max(0.0, ran_for_s)
         self._running_since = now
 
     def end_if_due(self, written: int) -> None:

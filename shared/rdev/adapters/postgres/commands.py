@@ -52,7 +52,16 @@ class CommandRows:
         assert row is not None
         return command_of(row)
 
-    def waiting_of(self, key_id: str) -> int:
+    def waiting_of(self, key_id: str, *, most: int) -> int:
+        """How many of a key wait. From half of `most` on by one transaction at a time, so that
+        those that ask at once do not all find the last place free."""
+        waiting = self._waiting_of(key_id)
+        if 2 * waiting >= most:
+            self._sql.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (key_id,))
+            waiting = self._waiting_of(key_id)
+        return waiting
+
+    def _waiting_of(self, key_id: str) -> int:
         row = self._sql.execute(
             "select count(*) as n from commands where key_id = %s and status = 'queued'", (key_id,)
         ).fetchone()
