@@ -5,9 +5,11 @@ import json
 import time
 
 import pytest
+import redis
 from archiving import PROJECT, collect, eventually, house, text, types
 
 from rdev.adapters.archive.objects import ObjectArchive
+from rdev.domain.commands import Status
 from rdev.domain.events import FINISHED, GAP, OUTPUT, QUEUED, STARTED
 from rdev.errors import Gone, StoreUnavailable
 from rdev.ports import metrics
@@ -146,6 +148,38 @@ def test_an_archive_that_is_away_stops_no_command_and_is_caught_up_with(place):
     place.client.flushall()
     assert place.output(large, "stdout") == expected
     assert place.output(small, "stdout") == b"small\n"
+
+
+@pytest.mark.slow
+def test_a_redis_that_is_full_while_the_archive_is_away_is_waited_for(place):
+    """What it cannot take waits in the workspace; once the archive is there again, it has room."""
+    folder = place.folder / "archive"
+    folder.write_text("in the way")
+    room = place.client.info("memory")["used_memory"] + 12 * MB
+    place.client.config_set("maxmemory", room)
+    try:
+        with place.running():
+            command = place.submit("seq 1 3000000")
+            eventually(lambda: is_full(place.client))
+            assert not place.record(command).status.final
+            folder.unlink()
+            record = place.until_archived(command)
+    finally:
+        place.client.config_set("maxmemory", 0)
+    expected = "".join(f"{n}\n" for n in range(1, 3_000_001)).encode()
+    assert (record.status, record.exit_code) == (Status.SUCCEEDED, 0)
+    assert record.stdout_sha256 == hashlib.sha256(expected).hexdigest()
+    got = place.read(command)
+    assert GAP not in types(got)
+    assert text(got) == expected
+
+
+def is_full(client):
+    try:
+        client.set("probe", "x", ex=60)
+    except redis.exceptions.OutOfMemoryError:
+        return True
+    return False
 
 
 def test_files_that_could_not_be_removed_at_once_are_removed_when_their_workspace_is_back(

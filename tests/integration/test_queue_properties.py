@@ -28,6 +28,7 @@ from rdev.domain.commands import Claim, Ending, Kind, Priority, Status, Stopping
 KEYS = {"key-a": 1, "key-b": 2, "key-c": None}
 DEFAULT_LIMIT = 3
 LONG_S = 1000.0
+MOST_WAIT_S = 7.0
 
 
 @dataclass
@@ -41,6 +42,8 @@ class Row:
     failures: int = 0
     waits: bool = False
     """Put back, and not to be claimed yet."""
+    looks: int = 0
+    """How often its workspace was not there."""
     over: bool = False
     """Its lease is over."""
     handed_over: bool = False
@@ -175,7 +178,7 @@ class QueueMachine(RuleBasedStateMachine):
     def started(self, data: st.DataObject) -> None:
         command_id, epoch = data.draw(st.sampled_from(self.claims))
         ours = self._holds(command_id, epoch)
-        assert self.queue.started(command_id, epoch) == ours
+        assert (self.queue.started(command_id, epoch) is not None) == ours
         self.rows[command_id].started = self.rows[command_id].started or ours
 
     @precondition(lambda self: self.claims)
@@ -195,11 +198,14 @@ class QueueMachine(RuleBasedStateMachine):
     def wait(self, data: st.DataObject) -> None:
         command_id, epoch = data.draw(st.sampled_from(self.claims))
         row = self.rows[command_id]
-        waited_s = self.queue.wait(command_id, epoch, "The workspace is starting.")
+        waited_s = self.queue.wait(
+            command_id, epoch, "The workspace is starting.", most_s=MOST_WAIT_S
+        )
         may = self._holds(command_id, epoch) and not row.started and not row.cancel
         assert (waited_s is not None) == may
         if may:
-            row.status, row.waits = "queued", False
+            row.status, row.waits, row.looks = "queued", False, row.looks + 1
+            assert 0 <= waited_s <= MOST_WAIT_S * (row.looks - 1)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
@@ -220,7 +226,10 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule()
     def time_goes_by(self) -> None:
-        self.sql.execute("update commands set not_before = '-infinity' where status = 'queued'")
+        self.sql.execute(
+            "update commands set not_before = '-infinity', looked_at = looked_at - interval '1 h' "
+            "where status = 'queued'"
+        )
         for row in self.rows.values():
             row.waits = False
 
@@ -229,7 +238,8 @@ class QueueMachine(RuleBasedStateMachine):
         """For what waits: its times lie ahead then."""
         self.sql.execute(
             "update commands set not_before = not_before + interval '1 h', "
-            "queued_at = queued_at + interval '1 h' where status = 'queued'"
+            "queued_at = queued_at + interval '1 h', looked_at = looked_at + interval '1 h' "
+            "where status = 'queued'"
         )
         self.queue.rebase_waiting()
         for row in self.rows.values():

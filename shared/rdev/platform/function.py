@@ -9,10 +9,13 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rdev.http.routes import FUNCTIONS
-from rdev.platform.served import Served, end_streams_with, end_telemetry
+from rdev.platform import starting
+
+if TYPE_CHECKING:
+    from rdev.platform.served import Served
 
 TARGETS = (*FUNCTIONS, "runner")
 GRACE_S = 25
@@ -41,6 +44,8 @@ _SERVING = {
     "runner": Serving(_THREADS, 8),
 }
 _OTHERS = Serving(_THREADS, 16)
+_WOKEN = frozenset({"runner", "webhooks"})
+"""Those that work inside a request for as long as there is something to do."""
 
 
 def serving(target: str) -> Serving:
@@ -48,7 +53,9 @@ def serving(target: str) -> Serving:
     return _SERVING.get(target, _OTHERS)
 
 
-def _served(target: str, bind: str) -> Served:
+def _served(target: str, bind: str) -> "Served":
+    from rdev.platform.served import Served, end_streams_with, end_telemetry, hand_over_with
+
     how = serving(target)
 
     def load() -> Any:
@@ -65,7 +72,7 @@ def _served(target: str, bind: str) -> Served:
         worker_tmp_dir=_SHARED_MEMORY if Path(_SHARED_MEMORY).is_dir() else None,
         graceful_timeout=GRACE_S,
         proc_name=f"rdev {target}",
-        post_worker_init=end_streams_with,
+        post_worker_init=hand_over_with if target in _WOKEN else end_streams_with,
         worker_exit=end_telemetry,
     )
 
@@ -74,6 +81,7 @@ def serve(target: str, bind: str) -> None:
     """Serve one function until SIGTERM. `bind` as gunicorn's."""
     if target not in TARGETS:
         sys.exit(f"rdev: FUNCTION_TARGET must be one of {', '.join(TARGETS)}, not {target!r}")
+    starting.begin()
     if serving(target).gevent:
         # Before anything else imports what it patches.
         from gevent import monkey

@@ -1,10 +1,13 @@
 """Where finished streams live on, and the record of what is there."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from __future__ import annotations
 
-from rdev.domain.commands import Command
-from rdev.domain.segments import Segment, SegmentName
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rdev.domain.commands import Command
+    from rdev.domain.segments import Segment, SegmentName
 
 
 class ArchiveTable(Protocol):

@@ -1,12 +1,15 @@
 """Webhooks: their endpoints, the outbox, the deliveries and who sends them."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from rdev.domain.attempts import Outcome, Outgoing
-from rdev.domain.delivering import Plan
-from rdev.domain.webhooks import Attempt, Claim, Delivery, Endpoint, Health, Secret, State
+if TYPE_CHECKING:
+    from rdev.domain.attempts import Outcome, Outgoing
+    from rdev.domain.delivering import Plan
+    from rdev.domain.webhooks import Attempt, Claim, Delivery, Endpoint, Health, Secret, State
 
 
 class EndpointTable(Protocol):
@@ -67,6 +70,7 @@ class DeliveryTable(Protocol):
     def renew(self, held: Sequence[tuple[str, int]], *, lease_s: float) -> Collection[str]: ...
     def release(self, held: Sequence[tuple[str, int]]) -> None: ...
     def record(self, made: Sequence[tuple[Claim, Attempt, Plan]]) -> Collection[str]: ...
+    def rebase(self) -> None: ...
     def next_due_s(self) -> float | None: ...
 
 

@@ -1,25 +1,30 @@
 """What happened: each fact is written down in the transaction that makes it true, for the audit log
 and for whoever subscribed to it."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rdev.domain.audit import AuditEntry
-from rdev.domain.callers import Caller
-from rdev.domain.commands import Command, Status
-from rdev.domain.keys import Key
-from rdev.domain.projects import Project
-from rdev.domain.records import timestamp
+from rdev.domain.instants import timestamp
 from rdev.domain.redaction import redact
-from rdev.domain.webhooks import Delivery, Endpoint
-from rdev.ports import Transaction
 from rdev.services import news
+
+if TYPE_CHECKING:
+    from rdev.domain.callers import Caller
+    from rdev.domain.commands import Command
+    from rdev.domain.keys import Key
+    from rdev.domain.projects import Project
+    from rdev.domain.webhooks import Delivery, Endpoint
+    from rdev.ports import Transaction
 
 _MAX_TEXT = 16_384
 _LOOKED_AT = _MAX_TEXT + 4096
-"""More than is kept: a secret that was cut in two would not look like one."""
+"""More than is kept: a secret that was cut in two would not look like one. So text is redacted
+here before it is cut; the log itself does so with everything."""
 
 
 def key_created(tx: Transaction, by: Caller, key: Key) -> None:
@@ -52,13 +57,18 @@ def command_started(tx: Transaction, command: Command) -> None:
 
 def command_requeued(tx: Transaction, command: Command, failures: int) -> None:
     """Claimed, not started, and put back; the runner's log says why."""
-    queued = replace(command, status=Status.QUEUED)
-    tx.audit.append(_of(queued, "command.requeued", {"failures": failures}))
+    tx.audit.append(_of(_queued(command), "command.requeued", {"failures": failures}))
 
 
 def command_waits(tx: Transaction, command: Command) -> None:
     """Put back for the first time because its workspace is not there yet."""
-    tx.audit.append(_of(replace(command, status=Status.QUEUED), "command.waiting"))
+    tx.audit.append(_of(_queued(command), "command.waiting"))
+
+
+def _queued(command: Command) -> Command:
+    from rdev.domain.commands import Status
+
+    return replace(command, status=Status.QUEUED)
 
 
 def command_cancel_requested(tx: Transaction, by: Caller, command: Command) -> None:
@@ -71,7 +81,7 @@ def command_finished(tx: Transaction, command: Command) -> None:
 
 
 def project_created(tx: Transaction, by: Caller, project: Project) -> None:
-    asked = {"git_url": redact(project.git_url or ""), "env": sorted(project.env)}
+    asked = {"git_url": project.git_url or "", "env": sorted(project.env)}
     if project.template is not None:
         asked["template"] = project.template
     _by(tx, by, "project.created", project.id, project.id, details=asked)
@@ -234,5 +244,7 @@ def _held(key: Key) -> dict[str, Any]:
         "scopes": list(key.scopes),
         "projects": list(key.projects),
         "allowed_ips": [str(network) for network in key.allowed_ips],
+        "rate_limit": key.rate_limit,
+        "max_concurrent": key.max_concurrent,
         "expires_at": timestamp(key.expires_at),
     }

@@ -5,27 +5,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from rdev.adapters.postgres.archive import ArchiveRows
-from rdev.adapters.postgres.audit import AuditRows
-from rdev.adapters.postgres.commands import CommandRows
-from rdev.adapters.postgres.input import InputRows
-from rdev.adapters.postgres.keys import KeyRows
-from rdev.adapters.postgres.projects import ProjectRows
-from rdev.adapters.postgres.queue import QueueRows
-from rdev.adapters.postgres.standing import StandingRows
 from rdev.adapters.postgres.traced import TracedConnection
-from rdev.adapters.postgres.webhook_deliveries import DeliveryRows
-from rdev.adapters.postgres.webhook_outbox import OutboxRows
-from rdev.adapters.postgres.webhook_records import DeliveryRecordRows
-from rdev.adapters.postgres.webhooks import EndpointRows
+from rdev.adapters.postgres.transaction import Connection, Transaction
 from rdev.errors import StoreUnavailable
 from rdev.ports import metrics, tracing
 from rdev.ports.measuring import Reading
 
-Connection = psycopg.Connection[DictRow]
 _TRANSACTION = {"db.system.name": "postgresql"}
 _UNAVAILABLE = (
     psycopg.OperationalError,
@@ -33,24 +21,6 @@ _UNAVAILABLE = (
     psycopg.errors.IdleInTransactionSessionTimeout,
     PoolTimeout,
 )
-
-
-class Transaction:
-    """The tables, within one transaction."""
-
-    def __init__(self, connection: Connection, audit_command_text: str = "full") -> None:
-        self.keys = KeyRows(connection)
-        self.projects = ProjectRows(connection)
-        self.commands = CommandRows(connection)
-        self.queue = QueueRows(connection)
-        self.input = InputRows(connection)
-        self.archive = ArchiveRows(connection)
-        self.audit = AuditRows(connection, audit_command_text)
-        self.endpoints = EndpointRows(connection)
-        self.outbox = OutboxRows(connection)
-        self.deliveries = DeliveryRows(connection)
-        self.delivery_records = DeliveryRecordRows(connection)
-        self.standing = StandingRows(connection)
 
 
 class Database:
@@ -107,7 +77,7 @@ class Database:
             metrics.POSTGRES_UNAVAILABLE.add()
             message = "Postgres does not answer. Try again after `Retry-After`."
             raise StoreUnavailable(message) from exc
-        if transaction.outbox.wrote:
+        if transaction.left_deliveries:
             self._on_delivery()
 
     def ping(self, timeout_s: float) -> None:
