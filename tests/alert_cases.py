@@ -181,4 +181,4 @@ OVER = {
         'rdev_archive_operation_seconds_count{operation="load",result="damaged"}': "_x10 1x400",
     },
 }
-"""Series in which one fires after twenty minutes, and no more after ninety: what made it is over."""
+"""Series in which one fires after twenty minutes, and no more after ninety: it is over."""
