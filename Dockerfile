@@ -5,10 +5,13 @@
 # For OpenFaaS:          --build-arg STAGE=openfaas, as stack.yml does.
 ARG PYTHON=3.11
 ARG STAGE=function
+ARG FUNCTION=none
 
 FROM python:${PYTHON}-slim-bookworm AS build
 ARG UV_VERSION=0.13.9
+# Compiled once, here, and taken as it is: an image's files may get other times on their way.
 ENV UV_COMPILE_BYTECODE=1 \
+    PYC_INVALIDATION_MODE=UNCHECKED_HASH \
     UV_LINK_MODE=copy \
     UV_NO_CACHE=1 \
     UV_PROJECT_ENVIRONMENT=/app/.venv \
@@ -20,8 +23,31 @@ COPY pyproject.toml uv.lock ./
 RUN uv sync --frozen --no-dev --no-install-project
 COPY LICENSE README.md ./
 COPY shared shared
-# Editable: the library finds functions/ and migrations/ beside itself.
-RUN uv sync --frozen --no-dev && .venv/bin/python -m compileall -q shared
+COPY functions /functions
+COPY migrations /migrations
+# Editable: the library finds functions/ and migrations/ beside itself. Whoever checked this out, the
+# image's user is another and has to read it.
+RUN uv sync --frozen --no-dev \
+    && .venv/bin/python -m compileall -q --invalidation-mode unchecked-hash shared /functions \
+    && chmod -R a+rX /app /functions /migrations
+
+# Those that reach the cluster have its client as well, which is half of their size.
+FROM build AS build-kubernetes
+RUN uv sync --frozen --no-dev --extra kubernetes && chmod -R a+rX /app/.venv
+
+FROM build AS build-keys
+FROM build AS build-exec
+FROM build AS build-events
+FROM build AS build-webhooks
+FROM build AS build-audit
+FROM build-kubernetes AS build-projects
+FROM build-kubernetes AS build-system
+FROM build-kubernetes AS build-runner
+FROM build AS build-none
+RUN echo "Say which function: --build-arg FUNCTION=keys" >&2; exit 1
+
+# hadolint ignore=DL3006
+FROM build-${FUNCTION} AS built
 
 FROM build AS build-migrations
 RUN uv sync --frozen --no-dev --extra up
@@ -37,9 +63,11 @@ RUN if [ -n "$PACKAGES" ]; then \
     fi \
     && useradd --uid 65532 --no-create-home --home-dir /data --shell /usr/sbin/nologin rdev \
     && install -d -o 65532 -g 65532 -m 0700 /data
+# psycopg brings an OpenSSL of its own, which does not know where Debian keeps the authorities.
 ENV PATH=/app/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
     PYDANTIC_DISABLE_PLUGINS=__all__
 WORKDIR /app
 USER 65532:65532
@@ -48,7 +76,7 @@ FROM runtime AS migrations
 LABEL org.opencontainers.image.title="rdev migrations" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build-migrations /app/.venv/bin/dbmate /usr/local/bin/dbmate
-COPY migrations migrations
+COPY --from=build /migrations migrations
 # DATABASE_URL names the database.
 CMD ["dbmate", "--migrations-dir", "/app/migrations", "--no-dump-schema", "--wait", "up"]
 
@@ -58,10 +86,10 @@ LABEL org.opencontainers.image.title="rdev ${FUNCTION}" \
       org.opencontainers.image.description="Run a command in any of your projects, from anywhere, and lose nothing." \
       org.opencontainers.image.licenses="Apache-2.0" \
       dev.rdev.function="${FUNCTION}"
-COPY --from=build /app /app
-COPY functions/${FUNCTION} functions/${FUNCTION}
+COPY --from=built /app /app
+COPY --from=build /functions/${FUNCTION} functions/${FUNCTION}
 # For `python -m rdev.doctor`, which compares them with what is applied.
-COPY migrations migrations
+COPY --from=build /migrations migrations
 ENV FUNCTION_TARGET=${FUNCTION} \
     PORT=8080
 EXPOSE 8080

@@ -40,6 +40,9 @@ class FunctionAlone:
         self.key = key
         self._starting = threading.Lock()
 
+    def setting(self, name: str) -> str:
+        return self._environment[name]
+
     @property
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -66,9 +69,13 @@ class FunctionAlone:
 
     def _spawn(self) -> None:
         self.starts += 1
+        self.process = self.program(self.module)
+
+    def program(self, module: str) -> "subprocess.Popen[bytes]":
+        """Another program of the same image, with the same settings. Its end is the caller's."""
         with self.log.open("ab") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", self.module],
+            return subprocess.Popen(
+                [sys.executable, "-m", module],
                 env=self._environment,
                 cwd=SOURCE_ROOT,
                 stdin=subprocess.DEVNULL,

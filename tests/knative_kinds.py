@@ -318,6 +318,7 @@ class AuthenticationRef(Strict):
 class StreamMetadata(Strict):
     stream: str
     consumerGroup: str
+    enableTLS: Literal["true", "false"]
     lagCount: str = ""
     activationLagCount: str = ""
     pendingEntriesCount: str = ""

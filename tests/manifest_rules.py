@@ -8,6 +8,7 @@ import kubernetes_validate
 from pydantic import ValidationError
 
 from knative_kinds import KINDS
+from rdev.domain.sweeps import LATE_S
 from rdev.domain.wakeups import WAKES
 from rdev.http.routes import FUNCTIONS
 from rdev.platform.function import serving
@@ -20,8 +21,12 @@ OURS = (
     "monitoring.coreos.com/",
     "external-secrets.io/",
 )
-OUR_PODS = {*FUNCTIONS, "runner", "rdev-migrations"}
-TALKS_TO_THE_CLUSTER = {"projects", "runner", "system"}
+OUR_PODS = {*FUNCTIONS, "runner", "runner-sweep", "rdev-migrations"}
+TALKS_TO_THE_CLUSTER = {"projects", "runner", "runner-sweep", "system"}
+WAKES_OTHERS = {"keys", "projects", "exec", "webhooks", "runner"}
+"""Whose transactions leave commands or deliveries behind."""
+KNATIVE_WINDOW_S = 60.0
+"""So long without a request, and Knative takes a function to zero, unless it says otherwise."""
 Manifests = list[dict[str, Any]]
 
 
@@ -37,13 +42,20 @@ def functions(documents: Manifests) -> dict[str, dict[str, Any]]:
     }
 
 
-def pods(documents: Manifests) -> dict[str, dict[str, Any]]:
-    """The pod spec of all that makes pods."""
-    found = dict(functions(documents))
+def templates(documents: Manifests) -> dict[str, dict[str, Any]]:
+    """The pod template of all that makes pods."""
+    found = {}
     for document in documents:
-        if document["kind"] in ("Deployment", "Job", "StatefulSet"):
-            found[document["metadata"]["name"]] = document["spec"]["template"]["spec"]
+        spec = document.get("spec", {})
+        if document["kind"] == "CronJob":
+            spec = spec["jobTemplate"]["spec"]
+        if "template" in spec:
+            found[document["metadata"]["name"]] = spec["template"]
     return found
+
+
+def pods(documents: Manifests) -> dict[str, dict[str, Any]]:
+    return {name: template["spec"] for name, template in templates(documents).items()}
 
 
 def follows_the_schema(documents: Manifests) -> Iterator[str]:
@@ -135,16 +147,41 @@ def wakes_by_the_codes_types(documents: Manifests) -> Iterator[str]:
         for document in documents
         if document["kind"] == "Trigger"
     }
-    swept = {
-        document["spec"]["sink"]["ref"]["name"]
-        for document in documents
-        if document["kind"] == "PingSource"
-    }
     for name, kind in wanted.items():
         if name in there and found.get(name) != {"type": kind}:
             yield f"no Trigger gives {kind} to {name}"
-        if (name in there) != (name in swept):
-            yield f"{name} and its sweep do not go together"
+    for document in of_kind(documents, "Service"):
+        label = document["metadata"].get("labels", {}).get("rdev.dev/wakes") == "true"
+        name = document["metadata"]["name"]
+        if name in there and label is not (name in WAKES_OTHERS):
+            yield f"{name}: the SinkBinding's label"
+
+
+def sweeps_at_zero(documents: Manifests) -> Iterator[str]:
+    """Whatever is scaled to zero is swept all the same, before that is called late; and there is
+    time to be at zero in between."""
+    there = functions(documents)
+    swept = {
+        each["spec"]["sink"]["ref"]["name"]: each["spec"]["schedule"]
+        for each in of_kind(documents, "PingSource")
+    }
+    for each in of_kind(documents, "CronJob"):
+        (container,) = each["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+        if container["command"][-1] == "rdev.platform.drain":
+            swept["runner"] = each["spec"]["schedule"]
+    for name in WAKES.values():
+        every = re.fullmatch(r"\*/(\d+)( \*){4}", swept.get(name, ""))
+        if every is None:
+            yield f"nobody sweeps for {name}"
+        elif int(every[1]) * 60 > LATE_S - 60:
+            yield f"the sweep of {name} comes when it is late"
+        elif name in there and int(every[1]) * 60 <= 2 * KNATIVE_WINDOW_S:
+            yield f"{name} never comes to zero"
+    for name in swept.keys() & there.keys():
+        (service,) = (each for each in of_kind(documents, "Service", name) if not is_core(each))
+        notes = service["spec"]["template"]["metadata"]["annotations"]
+        if "autoscaling.knative.dev/scale-to-zero-pod-retention-period" in notes:
+            yield f"{name} is kept from zero longer than it has to be"
 
 
 def serves_every_function(documents: Manifests) -> Iterator[str]:
@@ -221,6 +258,42 @@ def keeps_8080_shut(documents: Manifests) -> Iterator[str]:
                     yield f"{policy['metadata']['name']} opens 8080"
 
 
+def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()) \
+        and all(labels.get(each["key"]) in each["values"]
+                for each in selector.get("matchExpressions", []))  # fmt: skip
+
+
+def opens_to_every_pod_what_it_needs_and_no_more(documents: Manifests) -> Iterator[str]:
+    """So it works where everything is denied, and denies where nothing is."""
+    policies = of_kind(documents, "NetworkPolicy")
+    for name, template in templates(documents).items():
+        taken = [
+            each["spec"]
+            for each in policies
+            if each["metadata"]["namespace"] == "rdev"
+            and selects(each["spec"]["podSelector"], template["metadata"]["labels"])
+        ]
+        for way in ("Ingress", "Egress"):
+            if not any(way in each["policyTypes"] for each in taken):
+                yield f"{name}: no policy for its {way.lower()}"
+        out = [rule for each in taken for rule in each.get("egress", [])]
+        ports = {port["port"] for rule in out for port in rule.get("ports", [])}
+        if name in OUR_PODS and not {53, 443, 5432, 6379} <= ports:
+            yield f"{name} does not reach names, stores and archive"
+        if ({} in out) or any("to" not in rule and "ports" not in rule for rule in out):
+            yield f"{name} reaches everything"
+        deployed = name == "runner" and name not in functions(documents)
+        if (name == "webhooks" or deployed) is not any("ports" not in rule for rule in out):
+            yield f"{name}: the way to webhooks' receivers"
+
+
+def is_held_to_restricted_pods(documents: Manifests) -> Iterator[str]:
+    for each in of_kind(documents, "Namespace"):
+        if each["metadata"]["labels"].get("pod-security.kubernetes.io/enforce") != "restricted":
+            yield f"{each['metadata']['name']} lets in pods that are not restricted"
+
+
 def names_known_secrets(documents: Manifests, known: set[tuple[str, str]]) -> Iterator[str]:
     """`known` are names and keys, of secrets.example.yaml."""
     names = {name for name, _ in known}
@@ -228,7 +301,10 @@ def names_known_secrets(documents: Manifests, known: set[tuple[str, str]]) -> It
     for name in re.findall(r"'(?:secretRef': \{'name|secretName)': '([^']+)'", text):
         if name not in names:
             yield f"the secret {name} is in no example"
-    for key, name in re.findall(r"'secretKeyRef': \{'key': '([^']+)', 'name': '([^']+)'", text):
+    wanted = set(re.findall(r"'secretKeyRef': \{'key': '([^']+)', 'name': '([^']+)'", text))
+    for each in of_kind(documents, "TriggerAuthentication"):
+        wanted |= {(ref["key"], ref["name"]) for ref in each["spec"]["secretTargetRef"]}
+    for key, name in wanted:
         if (name, key) not in known:
             yield f"the secret {name} has no {key} in the example"
 
@@ -246,5 +322,6 @@ RULES = (
     gives_a_token_to_who_needs_one, runs_unprivileged, probes_the_process,
     drains_within_the_request, wakes_by_the_codes_types, serves_every_function,
     routes_as_the_table, leads_from_the_gateway_to_the_route, grants_what_the_route_uses,
-    budgets_disruptions_of_what_is_warm, keeps_8080_shut, holds_no_secret,
+    budgets_disruptions_of_what_is_warm, keeps_8080_shut, holds_no_secret, sweeps_at_zero,
+    opens_to_every_pod_what_it_needs_and_no_more, is_held_to_restricted_pods,
 )  # fmt: skip

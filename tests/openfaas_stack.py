@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from manifest_rules import TALKS_TO_THE_CLUSTER
 from rdev.config import Settings
+from rdev.domain.sweeps import LATE_S
 from rdev.domain.wakeups import WAKES
 from rdev.http.routes import FUNCTIONS
 from rdev.platform.function import serving
@@ -132,8 +133,11 @@ def _is_woken(functions: dict[str, Function]) -> Iterator[str]:
         swept = function.annotations.topic is not None
         if swept != (name.removeprefix("rdev-") in WAKES.values()):
             yield f"{name}: the cron connector"
-        if swept and not re.fullmatch(r"\S+( \S+){4}", function.annotations.schedule or ""):
-            yield f"{name}: no schedule of five fields"
+        every = re.fullmatch(r"\*/(\d+)( \*){4}", function.annotations.schedule or "")
+        if swept and (every is None or int(every[1]) * 60 > LATE_S - 60):
+            yield f"{name}: no schedule that comes before a sweep is late"
+        if every and int(function.labels.zero_duration[:-1]) >= int(every[1]):
+            yield f"{name} never comes to zero"
         url = function.environment.get("RDEV_BROKER_URL", "")
         for noun in WAKES.values():
             at = url.replace("{function}", noun)

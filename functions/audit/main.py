@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 
 from rdev import wiring
 from rdev.domain.audit import AuditRow
-from rdev.domain.records import timestamp
+from rdev.domain.instants import timestamp
 from rdev.http import envelope, parsing
 from rdev.http.audit_models import AuditQuery, VerifyQuery
 from rdev.http.auth import require

@@ -12,9 +12,15 @@ from rdev.domain.records import record_of
 from rdev.errors import InvalidRequest
 from rdev.http import envelope, parsing
 from rdev.http.auth import require
+from rdev.http.command_models import (
+    ClaudeCommand,
+    CommandsPage,
+    GitCommand,
+    OutputQuery,
+    ShellCommand,
+)
 from rdev.http.function import install, no_such_route
 from rdev.http.input import piece
-from rdev.http.models import ClaudeCommand, CommandsPage, GitCommand, OutputQuery, ShellCommand
 from rdev.http.output import output_response
 from rdev.http.prefer import wait_s
 

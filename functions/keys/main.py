@@ -7,12 +7,13 @@ import functions_framework
 from flask import Blueprint, Response
 
 from rdev import wiring
+from rdev.domain.instants import timestamp
 from rdev.domain.keys import Key
-from rdev.domain.records import timestamp
 from rdev.http import envelope, parsing
 from rdev.http.auth import require
 from rdev.http.function import install, no_such_route
-from rdev.http.models import CreateKey, Page, RotateKey
+from rdev.http.key_models import CreateKey, RotateKey
+from rdev.http.models import Page
 
 blueprint = Blueprint("keys", __name__, url_prefix="/keys")
 

@@ -9,7 +9,8 @@ from flask import Blueprint, Response
 from rdev import wiring
 from rdev.config import settings
 from rdev.domain.commands import Command
-from rdev.domain.records import shown, timestamp
+from rdev.domain.instants import timestamp
+from rdev.domain.records import shown
 from rdev.domain.workspaces import State, WorkspaceState
 from rdev.http import envelope, parsing
 from rdev.http.auth import require

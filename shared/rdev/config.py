@@ -4,12 +4,22 @@ Every field is `RDEV_<NAME>` in the environment. What is secret may also come fr
 `RDEV_<NAME>_FILE` (Kubernetes, OpenFaaS and Compose mount secrets as files).
 """
 
+import os
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AliasChoices,
+    AliasGenerator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 from rdev.domain.addresses import parse_networks
 
@@ -24,11 +34,16 @@ def _listed(value: str) -> list[str]:
     return [text for part in value.split(",") if (text := part.strip())]
 
 
-class Settings(BaseSettings):
+def variable(name: str) -> str:
+    """The environment's name for a setting."""
+    return f"RDEV_{name.upper()}"
+
+
+class Settings(BaseModel):
     """What a process of rdev needs to know. Immutable; read once."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="RDEV_",
+    model_config = ConfigDict(
+        alias_generator=AliasGenerator(validation_alias=variable),
         frozen=True,
         extra="ignore",
         hide_input_in_errors=True,  # it may be a secret
@@ -42,7 +57,7 @@ class Settings(BaseSettings):
     """redis://, rediss:// or unix://; Redis or Valkey from 7.2."""
     redis_url_file: Path | None = None
     store_timeout_s: float = Field(default=5.0, gt=0)
-    """No request waits longer than this for a store."""
+    """No answer of a store is waited for longer, nor a free connection to it."""
 
     pepper: SecretStr = SecretStr("")
     """Keys the HMAC under which API keys are stored. At least 32 characters. To replace it: one a
@@ -218,18 +233,24 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _secrets_from_files(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("pepper", "database_url", "redis_url", "archive_credentials"):
-            file = values.get(f"{name}_file")
+    def _secrets_from_files(cls, environment: Mapping[str, str]) -> dict[str, str]:
+        values = dict(environment)
+        for name in map(variable, ("pepper", "database_url", "redis_url", "archive_credentials")):
+            file = values.get(f"{name}_FILE")
             if file and not values.get(name):
                 try:
-                    values[name] = Path(str(file)).read_text().strip()
+                    values[name] = Path(file).read_text().strip()
                 except (OSError, ValueError) as exc:
-                    raise ValueError(f"RDEV_{name.upper()}_FILE: {exc}") from exc
+                    raise ValueError(f"{name}_FILE: {exc}") from exc
         return values
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Raises pydantic's ValidationError, which names the variables and shows no value."""
+    return Settings.model_validate(environment)
 
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
     """This process's settings, read from the environment at the first call."""
-    return Settings()
+    return read(os.environ)

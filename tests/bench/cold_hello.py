@@ -1,6 +1,12 @@
-"""functions-framework's hello, served as the image serves a function: alone, on threads."""
+"""functions-framework's hello, served as the image serves a function: alone, on threads, or under
+gevent as it serves `events` (HELLO_GEVENT)."""
 
 import os
+
+if os.environ.get("HELLO_GEVENT"):
+    from gevent import monkey
+
+    monkey.patch_all()
 
 import functions_framework
 from gunicorn.app.base import BaseApplication
@@ -20,8 +26,11 @@ class _Hello(BaseApplication):
         options = {
             "bind": f"127.0.0.1:{os.environ['PORT']}",
             "workers": 1,
-            "worker_class": "gthread",
-            "threads": 16,
+            **(
+                {"worker_class": "gevent", "worker_connections": 1000}
+                if os.environ.get("HELLO_GEVENT")
+                else {"worker_class": "gthread", "threads": 16}
+            ),
             "timeout": 0,
             "control_socket_disable": True,
             "loglevel": "warning",

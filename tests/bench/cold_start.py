@@ -1,6 +1,7 @@
 """How long each function of the API takes from its process's start to its first authenticated 200,
 what it weighs then, and what its imports cost; against functions-framework's hello, which is
-started and asked in the same way. From an environment as the image has it: no tools, compiled.
+started and asked in the same way: by the same server, on threads or under gevent. From an
+environment as the image has it: no tools, compiled.
 
 A start is short and this machine is not alone, so what counts is the quickest of several; and
 beside the time there is what the processors were busy for, which waiting does not change."""
@@ -23,11 +24,12 @@ from bench.rows import Row
 from free_port import free_port
 from live_stack import running_stack
 from rdev.config import SOURCE_ROOT
+from rdev.platform.function import serving
 
 STARTS = 7
 WEIGHED = 3
 TESTS = Path(__file__).parents[1]
-GOAL, GOAL_S, GOAL_MEMORY = 2.5, 0.8, 2.2
+GOAL, GOAL_S, GOAL_MEMORY, GOAL_IMPORTS = 2.5, 0.8, 2.2, 2.2
 ASKED = {
     "keys": "/keys",
     "projects": "/projects",
@@ -54,10 +56,11 @@ def rows() -> Iterator[Row]:
         headers = {"X-API-Key": stack.key("admin").secret or ""}
         for name, path in ASKED.items():
             own = {**environment, "FUNCTION_TARGET": name}
+            alike = {**environment, **({"HELLO_GEVENT": "1"} if serving(name).gevent else {})}
             hello, function, weights, busy = [], [], ([], []), ([], [])
             for number in range(STARTS):
                 for words, where, asked, seconds, weight, cpu in (
-                    (HELLO, environment, "/", hello, weights[0], busy[0]),
+                    (HELLO, alike, "/", hello, weights[0], busy[0]),
                     (FUNCTION, own, path, function, weights[1], busy[1]),
                 ):
                     with _started([str(python), *words], where, asked, headers) as (took_s, pid):
@@ -77,7 +80,8 @@ def rows() -> Iterator[Row]:
             code = f"from rdev.platform.gateway import load_function; load_function({name!r})"
             ours = _imports(python, code, {**environment, "FUNCTION_TARGET": name})
             print(f"{name}: {_heaviest(ours)}", file=sys.stderr)
-            yield Row(f"imports of {name}", _total_ms(reference), _total_ms(ours), "ms")
+            totals = (_total_ms(reference), _total_ms(ours))
+            yield Row(f"imports of {name}", *totals, "ms", GOAL_IMPORTS, at_most=True)
 
 
 def _as_in_the_image(folder: Path) -> Path:
@@ -154,7 +158,12 @@ def _pss_mb(pid: int) -> float:
 
 
 def _imports(python: Path, code: str, environment: dict[str, str]) -> list[tuple[str, int]]:
-    """Every module with the microseconds of its own."""
+    """Every module with the microseconds of its own; of the quickest of several times."""
+    times = [_imported(python, code, environment) for _ in range(STARTS)]
+    return min(times, key=_total_ms)
+
+
+def _imported(python: Path, code: str, environment: dict[str, str]) -> list[tuple[str, int]]:
     done = subprocess.run(
         [python, "-X", "importtime", "-c", code],
         env=environment,

@@ -235,7 +235,7 @@ def test_settings_that_are_not_usable_show_no_value(sick: Stack, tmp_path: Path)
     assert password not in json.dumps(list(found.values()))
     code, found = doctor(sick, "--inside", RDEV_DATABASE_URL="postgresql://x", RDEV_LEASE_S="never")
     assert failing(found) == {("inside", "settings")}
-    assert "lease_s" in found["inside", "settings"]["found"]
+    assert "RDEV_LEASE_S" in found["inside", "settings"]["found"]
     assert "never" not in found["inside", "settings"]["found"]
 
 

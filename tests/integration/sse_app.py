@@ -7,7 +7,7 @@ from flask import Flask, request
 from rdev.adapters.redis.connect import connect, connect_blocking
 from rdev.adapters.redis.feed import Feed
 from rdev.adapters.redis.streams import Streams
-from rdev.config import Settings
+from rdev.config import settings
 from rdev.http.sse import EventsBlueprint, frame
 from rdev.services.events import Events
 from rdev.services.hub import Hub
@@ -27,7 +27,7 @@ def stream(project):
         reader = events.command_reader(project, command, after)
     else:
         reader = events.project_reader(project, after)
-    return blueprint.stream_response(reader, Settings())
+    return blueprint.stream_response(reader, settings())
 
 
 app = Flask(__name__)

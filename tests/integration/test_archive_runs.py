@@ -1,6 +1,7 @@
 """Commands whose output goes through the archive: run for real, read back from wherever it lies."""
 
 import hashlib
+import json
 import shutil
 import time
 
@@ -12,6 +13,7 @@ from rdev.adapters.archive.objects import ObjectArchive
 from rdev.domain.commands import Status
 from rdev.domain.events import FINISHED, GAP, OUTPUT, QUEUED, STARTED
 from rdev.errors import Gone, StoreUnavailable
+from rdev.ports import metrics
 from rdev.services.concluding import ArchiveRules, Concluding
 from rdev.services.retirement import Retirement
 
@@ -313,7 +315,13 @@ def test_two_runners_that_archive_one_command_leave_no_hole(place):
     assert len(list((place.folder / "archive").rglob("*.zst"))) == 1
 
 
+def told_of_gaps(reason):
+    """In commands' streams, in this process, by its metrics."""
+    return dict(metrics.STREAM_GAPS.read()).get(("command", reason), 0)
+
+
 def test_a_damaged_segment_is_a_gap_and_never_wrong_bytes(place, caplog):
+    before = told_of_gaps("lost")
     with place.running():
         command = place.submit("echo hello")
         place.until_archived(command)
@@ -325,6 +333,8 @@ def test_a_damaged_segment_is_a_gap_and_never_wrong_bytes(place, caplog):
     place.client.flushall()
     got = place.read(command)
     assert types(got) == [GAP, FINISHED]
+    assert json.loads(got[0].data)["reason"] == "lost"
+    assert told_of_gaps("lost") == before + 1
     with pytest.raises(Gone):
         place.output(command, "stdout", 0, 6)
     assert "is damaged" in caplog.text
@@ -341,7 +351,11 @@ def test_archives_are_removed_when_their_time_is_over_and_records_stay(place):
     assert place.output(young, "stdout") == b"young\n"
     with pytest.raises(Gone):
         place.output(old, "stdout", 0, 4)
-    assert types(place.read(old)) == [GAP, FINISHED]
+    before = told_of_gaps("expired")
+    got = place.read(old)
+    assert types(got) == [GAP, FINISHED]
+    assert json.loads(got[0].data)["reason"] == "expired"
+    assert told_of_gaps("expired") == before + 1
     assert place.record(old).status == "succeeded"
     with place.database.transaction() as tx:
         assert tx.archive.outlived(older_than_s=0, limit=9) == [(PROJECT, young.id)]

@@ -1,19 +1,24 @@
 """The way of a command on Knative, without a cluster: every function at zero, under gunicorn as
 the image serves it, started by the request or the event that needs it, ended when idle."""
 
+import os
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import redis
 
 from fresh_database import fresh_database
 from functions_alone import FunctionAlone, functions_alone
 from http_client import Http, as_it_ended
 from knative_player import Broker, playing_knative, tried_again
-from live_stack import processes_of, wait_for
+from live_stack import ENOUGH_S, processes_of, wait_for
 from loopback_receiver import receiving
 from rdev.domain.wakeups import COMMAND_QUEUED, DELIVERY_DUE
 from rdev.platform.stores import Postgres, Valkey
@@ -32,6 +37,7 @@ class Place:
         self.functions = functions
         self.broker = broker
         self.database_url = database_url
+        self.redis_url = functions["runner"].setting("RDEV_REDIS_URL")
         self.workspace = folder / "workspaces" / "demo"
         broker.functions = functions
 
@@ -57,6 +63,17 @@ class Place:
         with psycopg.connect(self.database_url) as connection:
             row = connection.execute(query).fetchone()  # type: ignore[arg-type] # a constant
             return row and row[0]
+
+
+@contextmanager
+def drain(place: Place) -> Iterator["subprocess.Popen[bytes]"]:
+    process = place.runner.program("rdev.platform.drain")
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(ENOUGH_S)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +171,44 @@ def test_an_event_that_was_lost_is_made_good_by_the_schedule(place: Place) -> No
     assert place.api.record("demo", command_id)["status"] == "queued"
     place.broker.ping("runner")
     assert place.ended(command_id)["status"] == "succeeded"
+
+
+def test_a_schedule_that_starts_a_process_sweeps_and_works_too(place: Place) -> None:
+    place.broker.losing = True
+    command_id = place.api.shell("demo", "echo late")["id"]
+    swept = "SELECT coalesce(max(completed_at), 'epoch') FROM sweeps"
+    before = place.ask(swept)
+    with drain(place) as process:
+        assert process.wait(ENOUGH_S) == 0, place.runner.log.read_text()
+    assert not place.runner.running
+    assert place.api.record("demo", command_id)["status"] == "succeeded"
+    assert place.ask(swept) > before
+
+
+def test_an_empty_redis_is_no_redis_that_does_not_answer(place: Place) -> None:
+    with redis.Redis.from_url(place.redis_url) as client:
+        client.flushall()
+    said = len(place.runner.log.read_text())
+    with drain(place) as process:
+        assert process.wait(ENOUGH_S) == 0
+    assert "Redis does not answer" not in place.runner.log.read_text()[said:]
+
+
+def test_such_a_process_that_is_to_end_hands_over_what_runs(place: Place) -> None:
+    place.broker.losing = True
+    waits = "until [ -e on ]; do sleep 0.05; done; echo done"
+    command_id = place.api.shell("demo", waits)["id"]
+    with drain(place) as process:
+        wait_for(lambda: place.api.record("demo", command_id)["status"] == "running")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(ENOUGH_S) == 0, place.runner.log.read_text()
+    assert processes_of(command_id)
+    held = "SELECT count(*) FROM commands WHERE status = 'running' AND lease_until > now()"
+    assert place.ask(held) == 0
+    (place.workspace / "on").touch()
+    place.broker.ping("runner")
+    assert place.ended(command_id)["status"] == "succeeded"
+    assert place.api.output("demo", command_id) == b"done\n"
 
 
 def test_a_runner_that_is_killed_costs_neither_the_command_nor_a_byte(place: Place) -> None:

@@ -46,6 +46,8 @@ class Row:
     """How often its workspace was not there."""
     over: bool = False
     """Its lease is over."""
+    handed_over: bool = False
+    """For its runner gave it back."""
     cancel: bool = False
     started: bool = False
 
@@ -139,6 +141,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert bool(claims) == bool(over)
         for claim in claims:
             assert claim.command.id in over, "a lease that was not over"
+            assert claim.handed_over == self.rows[claim.command.id].handed_over
             self.rows[claim.command.id].over = False
             self._claimed(claim, self.rows[claim.command.id])
 
@@ -149,7 +152,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.sql.execute(
             "update commands set lease_until = now() - interval '1 s' where id = %s", (command_id,)
         )
-        self.rows[command_id].over = True
+        self.rows[command_id].over, self.rows[command_id].handed_over = True, False
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
@@ -168,7 +171,7 @@ class QueueMachine(RuleBasedStateMachine):
         command_id, epoch = data.draw(st.sampled_from(self.claims))
         self.queue.release([(command_id, epoch)])
         if self._holds(command_id, epoch):
-            self.rows[command_id].over = True
+            self.rows[command_id].over = self.rows[command_id].handed_over = True
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
@@ -258,6 +261,17 @@ class QueueMachine(RuleBasedStateMachine):
     def no_key_runs_more_than_it_may(self) -> None:
         for key, limit in KEYS.items():
             assert self._running(key) <= (limit or DEFAULT_LIMIT)
+
+    @invariant()
+    def what_could_be_claimed_is_told(self) -> None:
+        free = [
+            row.priority
+            for row in self.rows.values()
+            if row.status == "queued" and not row.waits
+            if self._running(row.key) < (KEYS[row.key] or DEFAULT_LIMIT)
+        ]
+        told = self.queue.claimable(DEFAULT_LIMIT)
+        assert told == {priority.value: free.count(priority) for priority in Priority}
 
     def _claimed(self, claim: Claim, row: Row) -> None:
         row.epoch += 1

@@ -26,7 +26,7 @@ from rdev.domain.events import FINISHED, START
 from rdev.domain.keys import Key
 from rdev.domain.projects import Project
 from rdev.errors import StoreUnavailable
-from rdev.ports import Liveness
+from rdev.ports import Liveness, metrics
 from rdev.services.closing import Closing
 from rdev.services.exec import Exec, Wish
 from rdev.services.leases import Held, Leases, LeaveIt
@@ -139,7 +139,13 @@ def house(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[House]:
     database.close()
 
 
+def taken_over() -> float:
+    """Of leases, in this process, as is told of them in metrics."""
+    return dict(metrics.LEASES_TAKEN_OVER.read())[()]
+
+
 def test_what_a_dead_runner_started_is_taken_up_and_starts_once(house: House) -> None:
+    before = taken_over()
     command = house.submit("echo started >>../count; sleep 1; echo done; exit 3")
     claim = house.claim()
     house.workspace.start(_launch(claim, "echo started >>../count; sleep 1; echo done; exit 3"))
@@ -147,6 +153,7 @@ def test_what_a_dead_runner_started_is_taken_up_and_starts_once(house: House) ->
     ended = house.ended(command)
     assert (ended.status, ended.exit_code) == (Status.FAILED, 3)
     assert ended.started_at is not None
+    assert taken_over() == before + 1
     assert (house.folder / "w" / "count").read_text() == "started\n"
     stream = house.streams.read(PROJECT, command.id, START)
     assert b"".join(entry.data for entry in stream if entry.stream) == b"done\n"
@@ -167,6 +174,8 @@ def test_a_drain_works_off_the_whole_queue(house: House) -> None:
 
 
 def test_a_stopping_runner_leaves_what_runs_to_the_next_one_at_once(house: House) -> None:
+    """Nobody is to be told of it: each new version, and each drain that is over, does so."""
+    before = taken_over()
     command = house.submit("sleep 3; echo end")
     first = house.start()
     await_(lambda: house.get(command).started_at)
@@ -174,6 +183,7 @@ def test_a_stopping_runner_leaves_what_runs_to_the_next_one_at_once(house: House
     assert first.handed_over.wait(5)
     house.start()
     assert house.ended(command).status is Status.SUCCEEDED
+    assert taken_over() == before
 
 
 def audited(url: str, command: Command) -> list[tuple[str, str | None, str | None]]:
@@ -187,11 +197,13 @@ def audited(url: str, command: Command) -> list[tuple[str, str | None, str | Non
 
 
 def test_what_goes_back_into_the_queue_is_in_the_audit_log(house: House, database_url: str) -> None:
+    before = dict(metrics.WORKSPACE_FAILURES.read())["unavailable",]
     root = house.folder / "w" / PROJECT
     root.rename(root.with_name("away"))
     command = house.submit()
     house.start()
     await_(lambda: ("command.requeued", "queued", None) in audited(database_url, command))
+    assert dict(metrics.WORKSPACE_FAILURES.read())["unavailable",] > before
     root.with_name("away").rename(root)
     assert house.ended(command).status is Status.SUCCEEDED
 

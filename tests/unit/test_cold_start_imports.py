@@ -49,6 +49,38 @@ def test_a_function_loads_nothing_heavy_before_it_is_asked(target: str) -> None:
     assert there & HEAVY == set()
 
 
+def test_a_function_loads_the_values_of_its_own_noun_alone() -> None:
+    code = "from rdev.platform.gateway import load_function; load_function('keys')"
+    asked = """
+import rdev.adapters.postgres.database
+import rdev.adapters.postgres.keys
+import rdev.adapters.redis.key_gate
+"""
+    there = loaded(code + asked)
+    others = {f"rdev.domain.{name}" for name in ("commands", "events", "segments", "webhooks")}
+    assert "rdev.domain.keys" in there
+    assert there & others == set()
+
+
+def test_nobody_looks_for_garbage_until_all_is_loaded_and_then_not_in_what_is_there() -> None:
+    code = """
+import gc
+from rdev.platform import starting
+starting.begin()
+during = gc.isenabled()
+from rdev.platform.served import Served
+served = Served(lambda: gc.isenabled(), bind="127.0.0.1:0")
+loading = served.load()
+assert (during, loading, gc.isenabled()) == (False, False, True)
+assert gc.get_freeze_count() > 10_000
+served.cfg.post_fork(None, None)
+assert not gc.isenabled()
+served.cfg.when_ready(None)
+assert gc.isenabled()
+"""
+    assert "rdev.platform.served" in loaded(code)
+
+
 def test_the_first_authenticated_request_needs_stores_and_neither_telemetry_nor_a_cluster() -> None:
     there = loaded(FIRST_REQUEST)
     assert {"psycopg", "redis"} <= there

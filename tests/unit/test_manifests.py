@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
-from manifest_rules import RULES, follows_the_schema, names_known_secrets
+from manifest_rules import (
+    OUR_PODS,
+    RULES,
+    follows_the_schema,
+    names_known_secrets,
+    of_kind,
+    pods,
+)
 from rdev.config import SOURCE_ROOT
 
 KNATIVE = SOURCE_ROOT / "deploy" / "knative"
@@ -44,15 +51,49 @@ def problems(documents: Documents) -> list[str]:
     return found + [f"secrets: {text}" for text in names_known_secrets(documents, secrets())]
 
 
+def example(name: str) -> dict[str, str]:
+    documents = yaml.safe_load_all((KNATIVE / "secrets.example.yaml").read_text())
+    return next(each["stringData"] for each in documents if each["metadata"]["name"] == name)
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_an_overlay_holds_to_every_rule(overlay: str) -> None:
     assert problems(rendered(overlay)) == []
 
 
+def test_who_tells_how_the_queue_stands_is_always_there_to_be_asked() -> None:
+    """A PodMonitor has pods asked, and none at zero: an alert would take that for a failure."""
+    (system,) = (
+        each
+        for each in rendered("production")
+        if each["metadata"]["name"] == "system" and "knative" in each["apiVersion"]
+    )
+    notes = system["spec"]["template"]["metadata"]["annotations"]
+    assert int(notes["autoscaling.knative.dev/min-scale"]) >= 1
+
+
 def test_every_example_of_a_secret_is_to_be_filled_in() -> None:
     for document in yaml.safe_load_all((KNATIVE / "secrets.example.yaml").read_text()):
         for key, value in document["stringData"].items():
-            assert "CHANGE-ME" in value or key == "address" or "redis.example.com" in value
+            assert "CHANGE-ME" in value or key == "address"
+
+
+def test_who_is_given_the_stores_can_be_given_the_authority_of_their_certificates() -> None:
+    for overlay in ("production", "keda"):
+        for name, pod in pods(rendered(overlay)).items():
+            if name in OUR_PODS:
+                (container,) = pod["containers"]
+                mounts = {each["mountPath"] for each in container["volumeMounts"]}
+                assert "/secrets/ca" in mounts, (overlay, name)
+
+
+def test_keda_speaks_to_redis_as_the_functions_do() -> None:
+    by_tls = example("rdev-stores")["RDEV_REDIS_URL"].startswith("rediss://")
+    (scaled,) = of_kind(rendered("keda"), "ScaledObject")
+    asked = [each["metadata"] for each in scaled["spec"]["triggers"]]
+    streams = [each for each in asked if "stream" in each]
+    assert len(streams) == 6
+    assert {each["enableTLS"] for each in streams} == {str(by_tls).lower()}
 
 
 def test_external_secrets_make_the_same_secrets() -> None:
@@ -60,7 +101,7 @@ def test_external_secrets_make_the_same_secrets() -> None:
     assert [text for each in documents for text in follows_the_schema([each])] == []
     made = {(each["spec"]["target"]["name"], data["secretKey"])
             for each in documents for data in each["spec"]["data"]}  # fmt: skip
-    assert made == {each for each in secrets() if each[0] != "rdev-dev-postgres"}
+    assert made == {each for each in secrets() if each[0] != "rdev-dev-stores"}
 
 
 def test_every_secret_is_in_the_docs() -> None:
@@ -123,6 +164,29 @@ BROKEN = {
         "Trigger", "command-queued", "spec", "filter", "attributes", "type", put="dev.rdev.other"
     ),
     "no sweep": of("PingSource", "sweep-runner"),
+    "a sweep that is late": of("PingSource", "sweep-runner", "spec", "schedule", put="*/5 * * * *"),
+    "a sweep that keeps from zero": of(
+        "PingSource", "sweep-webhooks", "spec", "schedule", put="*/1 * * * *"
+    ),
+    "a runner that lingers": of(
+        "Service", "runner", "spec", "template", "metadata", "annotations",
+        "autoscaling.knative.dev/scale-to-zero-pod-retention-period", put="1m",
+    ),
+    "a function whose wake-ups go nowhere": of(
+        "Service", "exec", "metadata", "labels", "rdev.dev/wakes"
+    ),
+    "pods that may be anything": of(
+        "Namespace", "rdev", "metadata", "labels", "pod-security.kubernetes.io/enforce",
+        put="baseline",
+    ),
+    "no way to the stores": of("NetworkPolicy", "rdev-functions", "spec", "egress", 1),
+    "a way to everywhere": of("NetworkPolicy", "rdev-functions", "spec", "egress", 1, put={}),
+    "no policy": of("NetworkPolicy", "rdev-functions"),
+    "no way to the receivers": of("NetworkPolicy", "rdev-webhooks"),
+    "a way to the receivers for all": of(
+        "NetworkPolicy", "rdev-webhooks", "spec", "podSelector",
+        put={"matchLabels": {"app.kubernetes.io/part-of": "rdev"}},
+    ),
     "no function": of("Service", "audit"),
     "a route to another function": of(
         "HTTPRoute", "rdev", "spec", "rules", 0, "filters", 0, "urlRewrite", "hostname",
@@ -157,6 +221,31 @@ BROKEN = {
 def test_what_is_wrong_is_found(how: str) -> None:
     documents = copy.deepcopy(rendered("production"))
     BROKEN[how](documents)
+    assert problems(documents)
+
+
+BROKEN_KEDA = {
+    "no sweep at zero": of("CronJob", "runner-sweep"),
+    "a sweep that does something else": of(
+        "CronJob", "runner-sweep", "spec", "jobTemplate", *POD, "containers", 0, "command",
+        put=["python", "-m", "rdev.platform.bootstrap"],
+    ),
+    "a sweep as root": of("CronJob", "runner-sweep", "spec", "jobTemplate", *POD,
+                          "securityContext", "runAsNonRoot"),
+    "a key that is in no secret": of(
+        "TriggerAuthentication", "rdev-database", "spec", "secretTargetRef", 0, "key", put="url"
+    ),
+    "a resident sender that reaches nobody": of(
+        "NetworkPolicy", "rdev-webhooks", "spec", "podSelector", "matchExpressions", 1, "values",
+        put=["webhooks"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", BROKEN_KEDA)
+def test_what_is_wrong_with_keda_is_found(how: str) -> None:
+    documents = copy.deepcopy(rendered("keda"))
+    BROKEN_KEDA[how](documents)
     assert problems(documents)
 
 

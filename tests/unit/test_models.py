@@ -5,7 +5,9 @@ from pydantic import ValidationError
 
 from rdev.domain.argv import argv_of, stdin_of
 from rdev.domain.commands import Kind
-from rdev.http.models import ClaudeCommand, CreateKey, CreateProject, GitCommand, ShellCommand
+from rdev.http.command_models import ClaudeCommand, GitCommand, ShellCommand
+from rdev.http.key_models import CreateKey
+from rdev.http.models import CreateProject
 
 
 def fields(model: type, body: dict[str, object]) -> list[str]:

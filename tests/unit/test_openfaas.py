@@ -53,6 +53,14 @@ BROKEN: dict[str, tuple[list[str], Any]] = {
         "200s",
     ),
     "no sweep": (["functions", "rdev-runner", "annotations", "topic"], GONE),
+    "a sweep that is late": (
+        ["functions", "rdev-runner", "annotations", "schedule"],
+        "*/5 * * * *",
+    ),
+    "a sweep that keeps from zero": (
+        ["functions", "rdev-webhooks", "annotations", "schedule"],
+        "*/1 * * * *",
+    ),
     "a sweep for who does nothing": (
         ["functions", "rdev-keys", "annotations", "topic"],
         "cron-function",

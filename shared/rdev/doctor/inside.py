@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
 
-from rdev.config import SOURCE_ROOT, Settings
+from rdev.config import SOURCE_ROOT, Settings, read
 from rdev.doctor.findings import Check, Trouble
 from rdev.doctor.stores import PostgresChecks, RedisChecks
 from rdev.domain.key_secrets import Peppers
@@ -30,7 +30,7 @@ class Inside:
         self._now = now
         self._migrations = migrations
         try:
-            self._read: Settings | ValidationError | OSError = Settings()
+            self._read: Settings | ValidationError | OSError = read(os.environ)
         except (ValidationError, OSError) as exc:
             self._read = exc
 
@@ -51,7 +51,12 @@ class Inside:
         if not isinstance(self._read, Settings):
             return asked
         read = self._read
-        postgres = PostgresChecks(read.database_url.get_secret_value(), self._migrations, self._now)
+        postgres = PostgresChecks(
+            read.database_url.get_secret_value(),
+            self._migrations,
+            self._now,
+            max_concurrent=read.default_max_concurrent,
+        )
         redis = RedisChecks(read.redis_url.get_secret_value(), self._now)
         asked += [Check("pepper", self._pepper), *postgres.checks(), *redis.checks()]
         asked.append(Check("archive", self._archive, needs))

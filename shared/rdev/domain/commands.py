@@ -185,6 +185,8 @@ class Claim:
     """That an earlier runner had begun to end it."""
     workspace_life: str | None = None
     """The life of its workspace's files (`Workspace.life`) in which it may have been started."""
+    handed_over: bool = False
+    """That the runner before gave it back as it ended; else that one's lease ran out."""
 
     @property
     def surely_first(self) -> bool:

@@ -1,19 +1,15 @@
 """A command's record as JSON: the same in responses, events and webhooks. Pure."""
 
-from datetime import UTC, datetime
-from typing import Any
+from __future__ import annotations
 
-from rdev.domain.commands import Command
+from typing import TYPE_CHECKING, Any
+
+from rdev.domain.instants import timestamp
 from rdev.domain.timings import timings_of
-from rdev.domain.workspaces import WorkspaceState
 
-
-def timestamp(moment: datetime | None) -> str | None:
-    """RFC 3339 in UTC with milliseconds."""
-    if moment is None:
-        return None
-    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+if TYPE_CHECKING:
+    from rdev.domain.commands import Command
+    from rdev.domain.workspaces import WorkspaceState
 
 
 def record_of(command: Command) -> dict[str, Any]:

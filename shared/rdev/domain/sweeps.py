@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 LATE_S = 300.0
-"""A deployment sweeps every few seconds, or every minute where it scales to zero: so long without
-one, and nobody does."""
+"""A deployment sweeps every few seconds, or every few minutes where it scales to zero: so long
+without one, and nobody does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,13 @@ All instants are the database's, so that no two machines need agree; null where 
 not known. A step that was noted by a clock that was set back is 0, never negative.
 """
 
-from datetime import datetime
+from __future__ import annotations
 
-from rdev.domain.commands import Command
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rdev.domain.commands import Command
 
 
 def timings_of(command: Command) -> dict[str, int | None]:

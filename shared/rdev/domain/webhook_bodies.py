@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from rdev.domain.events import to_json
-from rdev.domain.records import timestamp
+from rdev.domain.instants import timestamp
 
 MAX_BYTES = 20_000
 _CUT_CHARACTERS = 500

@@ -12,7 +12,6 @@ from pydantic_core import CoreSchema
 
 from rdev.domain import environment, git_arguments
 from rdev.domain.addresses import parse_networks
-from rdev.domain.events import EntryId
 from rdev.domain.keys import SCOPES
 from rdev.domain.projects import PROJECT_ID
 
@@ -90,6 +89,8 @@ def _moment(value: Any) -> Any:
 
 
 def _event_id(value: str) -> str:
+    from rdev.domain.events import EntryId
+
     EntryId.parse(value)
     return value
 

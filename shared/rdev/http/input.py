@@ -7,7 +7,7 @@ from flask import request
 
 from rdev.errors import InvalidRequest, UnsupportedMediaType
 from rdev.http import parsing
-from rdev.http.models import InputBody, InputQuery
+from rdev.http.command_models import InputBody, InputQuery
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from rdev.domain.records import timestamp
+from rdev.domain.instants import timestamp
 from rdev.domain.webhooks import Attempt, Delivery, Endpoint, Secret
 from rdev.services.delivery_log import FullDelivery
 

@@ -9,10 +9,13 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rdev.http.routes import FUNCTIONS
-from rdev.platform.served import Served, end_streams_with, end_telemetry, hand_over_with
+from rdev.platform import starting
+
+if TYPE_CHECKING:
+    from rdev.platform.served import Served
 
 TARGETS = (*FUNCTIONS, "runner")
 GRACE_S = 25
@@ -50,7 +53,9 @@ def serving(target: str) -> Serving:
     return _SERVING.get(target, _OTHERS)
 
 
-def _served(target: str, bind: str) -> Served:
+def _served(target: str, bind: str) -> "Served":
+    from rdev.platform.served import Served, end_streams_with, end_telemetry, hand_over_with
+
     how = serving(target)
 
     def load() -> Any:
@@ -76,6 +81,7 @@ def serve(target: str, bind: str) -> None:
     """Serve one function until SIGTERM. `bind` as gunicorn's."""
     if target not in TARGETS:
         sys.exit(f"rdev: FUNCTION_TARGET must be one of {', '.join(TARGETS)}, not {target!r}")
+    starting.begin()
     if serving(target).gevent:
         # Before anything else imports what it patches.
         from gevent import monkey

@@ -9,9 +9,13 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 
 from rdev.config import settings
+from rdev.platform import starting
 
 _LOOK_S = 0.1
 _ALWAYS = {
+    # The master is up; then its worker starts, until it has loaded what it serves.
+    "when_ready": lambda _arbiter: starting.end(),
+    "post_fork": lambda _arbiter, _worker: starting.begin(),
     "workers": 1,
     "timeout": 0,
     "keepalive": 75,
@@ -41,7 +45,9 @@ class Served(BaseApplication):  # type: ignore[misc] # gunicorn has no annotatio
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        return self._load()
+        loaded = self._load()
+        starting.end()
+        return loaded
 
 
 def end_streams_with(worker: Any) -> None:

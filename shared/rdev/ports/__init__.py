@@ -1,4 +1,7 @@
-"""What the services need of the world, named by the semantics they rely on. A file a noun."""
+"""What the services need of the world, named by the semantics they rely on. A file a noun.
+
+The domain's types are named here and not loaded: every function has the ports of all nouns, and
+starts with the values of its own."""
 
 from rdev.ports.archive import ArchiveTable, SegmentArchive
 from rdev.ports.events import EventStreams, ProjectFeed

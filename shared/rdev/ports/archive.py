@@ -1,10 +1,13 @@
 """Where finished streams live on, and the record of what is there."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from __future__ import annotations
 
-from rdev.domain.commands import Command
-from rdev.domain.segments import Segment, SegmentName
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rdev.domain.commands import Command
+    from rdev.domain.segments import Segment, SegmentName
 
 
 class ArchiveTable(Protocol):
@@ -13,6 +16,7 @@ class ArchiveTable(Protocol):
     def unarchived(self, *, older_than_s: float, limit: int) -> Sequence[Command]: ...
     def mark(self, command_ids: Sequence[str]) -> None: ...
     def is_archived(self, command_id: str) -> bool: ...
+    def is_removed(self, command_id: str) -> bool: ...
     def outlived(
         self, *, older_than_s: float, limit: int, but: Sequence[str] = ()
     ) -> Sequence[tuple[str, str]]: ...

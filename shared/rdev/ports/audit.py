@@ -1,12 +1,15 @@
 """The audit log's table and its chain."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from rdev.domain.audit import AuditEntry, AuditRow, Verdict
-from rdev.domain.audit_progress import Progress
+if TYPE_CHECKING:
+    from rdev.domain.audit import AuditEntry, AuditRow, Verdict
+    from rdev.domain.audit_progress import Progress
 
 
 class AuditTable(Protocol):

@@ -1,10 +1,13 @@
 """The streams of commands and projects."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from __future__ import annotations
 
-from rdev.domain.commands import Position
-from rdev.domain.events import Announced, Chunk, Entry, EntryId, Notice, Tail
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from rdev.domain.commands import Position
+    from rdev.domain.events import Announced, Chunk, Entry, EntryId, Notice, Tail
 
 
 class EventStreams(Protocol):

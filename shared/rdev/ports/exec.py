@@ -1,12 +1,15 @@
 """The records of commands, their queue and its wake-ups."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from rdev.domain.commands import Claim, Command, Ending, Priority, Stopping, Submission
-from rdev.domain.input import InputState, WaitingInput
-from rdev.domain.sweeps import LastSweep
+if TYPE_CHECKING:
+    from rdev.domain.commands import Claim, Command, Ending, Priority, Stopping, Submission
+    from rdev.domain.input import InputState, WaitingInput
+    from rdev.domain.sweeps import LastSweep
 
 
 class CommandTable(Protocol):
@@ -88,6 +91,7 @@ class QueueTable(Protocol):
     def oldest_waiting(self) -> Sequence[tuple[Priority, str]]: ...
     def forget_requests(self) -> None: ...
     def depth(self) -> Sequence[dict[str, object]]: ...
+    def claimable(self, max_concurrent: int) -> Mapping[str, int]: ...
     def note_sweep(self, problem: str) -> None: ...
     def last_sweep(self) -> LastSweep | None: ...
 

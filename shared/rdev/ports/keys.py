@@ -1,14 +1,17 @@
 """The records of keys, and the gate that each of their requests passes."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from rdev.domain.addresses import Address
-from rdev.domain.key_secrets import SecretHash
-from rdev.domain.keys import Key
-from rdev.domain.rate_limits import Window
+if TYPE_CHECKING:
+    from rdev.domain.addresses import Address
+    from rdev.domain.key_secrets import SecretHash
+    from rdev.domain.keys import Key
+    from rdev.domain.rate_limits import Window
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,12 @@
 """The records of projects."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from __future__ import annotations
 
-from rdev.domain.projects import Project
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rdev.domain.projects import Project
 
 
 class ProjectTable(Protocol):

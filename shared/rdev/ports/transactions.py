@@ -1,15 +1,18 @@
 """What commits together."""
 
-from contextlib import AbstractContextManager
-from typing import Protocol
+from __future__ import annotations
 
-from rdev.ports.archive import ArchiveTable
-from rdev.ports.audit import AuditTable
-from rdev.ports.exec import CommandTable, InputTable, QueueTable
-from rdev.ports.keys import KeyTable
-from rdev.ports.projects import ProjectTable
-from rdev.ports.standing import StandingTable
-from rdev.ports.webhooks import DeliveryRecords, DeliveryTable, EndpointTable, Outbox
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rdev.ports.archive import ArchiveTable
+    from rdev.ports.audit import AuditTable
+    from rdev.ports.exec import CommandTable, InputTable, QueueTable
+    from rdev.ports.keys import KeyTable
+    from rdev.ports.projects import ProjectTable
+    from rdev.ports.standing import StandingTable
+    from rdev.ports.webhooks import DeliveryRecords, DeliveryTable, EndpointTable, Outbox
 
 
 class Transaction(Protocol):

@@ -1,12 +1,15 @@
 """Webhooks: their endpoints, the outbox, the deliveries and who sends them."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from rdev.domain.attempts import Outcome, Outgoing
-from rdev.domain.delivering import Plan
-from rdev.domain.webhooks import Attempt, Claim, Delivery, Endpoint, Health, Secret, State
+if TYPE_CHECKING:
+    from rdev.domain.attempts import Outcome, Outgoing
+    from rdev.domain.delivering import Plan
+    from rdev.domain.webhooks import Attempt, Claim, Delivery, Endpoint, Health, Secret, State
 
 
 class EndpointTable(Protocol):

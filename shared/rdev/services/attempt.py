@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 from rdev.domain.commands import Command, Ending, Status, Stopping
 from rdev.domain.events import QUEUED, STARTED
-from rdev.domain.records import record_of, timestamp
+from rdev.domain.instants import timestamp
+from rdev.domain.records import record_of
 from rdev.errors import (
     StoreUnavailable,
     Unavailable,
@@ -90,12 +91,12 @@ class Attempt:
         """The command's end, or None where it went back into the queue."""
         seeing: Following | Awaiting | None = None
         pauses, errors = Pauses(self._stopping), Errors()
-        giving_up = GivingUp(held, self._lifecycle, self._streams, self._rules)
+        giving_up = GivingUp(held, self._lifecycle, self._workspaces, self._streams, self._rules)
         unreachable = 0
         asked = False  # whether its workspace may have been asked to start it
         while True:
             leave_if_told(held, self._stopping)
-            unanswered: str | None = None
+            unanswered: WorkspaceUnavailable | None = None
             try:
                 seeing = seeing or self._following(held)
                 return seeing.to_its_end()
@@ -107,7 +108,7 @@ class Attempt:
                 if held.claim.surely_first and not asked:
                     return self._going_back.wait_for(held, exc.message)
                 log.info("workspace of %s: %s", held.claim.command.id, exc)
-                unanswered = exc.message
+                unanswered = exc
             except WorkspaceUnavailable as exc:
                 metrics.WORKSPACE_FAILURES.add("unavailable")
                 log.warning("workspace of %s: %s", held.claim.command.id, exc)
@@ -118,7 +119,7 @@ class Attempt:
                 in_vain = unreachable >= MOST_FAILURES and not (seeing and seeing.seen_to_start)
                 if in_vain and self._going_back.forestalled(held):
                     return Ending.never_ran(reason="infrastructure", message=exc.message)
-                unanswered = exc.message
+                unanswered = exc
             except StoreUnavailable as exc:
                 log.warning("following %s: %s", held.claim.command.id, exc)
             except Exception as exc:
@@ -137,7 +138,7 @@ class Attempt:
     def _following(self, held: Held) -> Following:
         command = held.claim.command
         project = self._lifecycle.ready(command)
-        workspace = self._workspaces.of(command.project_id)
+        workspace = self._workspaces.of(command.project_id, held.claim.workspace_life)
         return Following(
             held.claim,
             {**(project.env if project else {}), **held.claim.env},
@@ -159,7 +160,7 @@ class Attempt:
         log.error("%s cannot be followed; its end is waited for", command.id)
         return Awaiting(
             held.claim,
-            self._workspaces.of(command.project_id),
+            self._workspaces.of(command.project_id, held.claim.workspace_life),
             self._streams,
             self._rules,
             why=_why(exc),
@@ -202,6 +203,8 @@ class Attempt:
 
     def _asks(self, held: Held, life: str) -> None:
         self._ours(held, lambda tx: tx.queue.asked(*held.pair, life))
+        asked_in = held.claim.workspace_life or life
+        held.claim = replace(held.claim, workspace_life=asked_in)
 
     def _stops(self, held: Held, stop: Stopping) -> None:
         self._ours(held, lambda tx: tx.queue.stopping(*held.pair, stop))

@@ -53,7 +53,8 @@ class Claiming:
 
     def _count(self, claim: Claim, *, taken_over: bool) -> None:
         if taken_over:
-            metrics.LEASES_TAKEN_OVER.add()
+            if not claim.handed_over:
+                metrics.LEASES_TAKEN_OVER.add()
             return
         priority = claim.command.priority.value
         waited = datetime.now(UTC) - claim.command.queued_at

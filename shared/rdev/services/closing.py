@@ -81,7 +81,7 @@ def announce_end(streams: EventStreams, workspaces: Workspaces, command: Command
         queued, running = {**record, "status": "queued"}, {**record, "status": "running"}
         streams.announce(*place, QUEUED, {"command": queued})
         streams.announce(*place, STARTED, {"command": running, "attempt": 1})
-        carry_output(workspaces.of(command.project_id), streams, command)
+        carry_output(workspaces.of(command.project_id), streams, command, command.output)
         said = streams.announce(*place, FINISHED, {"command": record}, command.output)
     if said is Announced.BEHIND:
         log.warning("the stream of %s cannot be completed in Redis", command.id)

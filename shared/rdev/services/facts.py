@@ -1,21 +1,25 @@
 """What happened: each fact is written down in the transaction that makes it true, for the audit log
 and for whoever subscribed to it."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rdev.domain.audit import AuditEntry
-from rdev.domain.callers import Caller
-from rdev.domain.commands import Command, Status
-from rdev.domain.keys import Key
-from rdev.domain.projects import Project
-from rdev.domain.records import timestamp
+from rdev.domain.instants import timestamp
 from rdev.domain.redaction import redact
-from rdev.domain.webhooks import Delivery, Endpoint
-from rdev.ports import Transaction
 from rdev.services import news
+
+if TYPE_CHECKING:
+    from rdev.domain.callers import Caller
+    from rdev.domain.commands import Command
+    from rdev.domain.keys import Key
+    from rdev.domain.projects import Project
+    from rdev.domain.webhooks import Delivery, Endpoint
+    from rdev.ports import Transaction
 
 _MAX_TEXT = 16_384
 _LOOKED_AT = _MAX_TEXT + 4096
@@ -53,13 +57,18 @@ def command_started(tx: Transaction, command: Command) -> None:
 
 def command_requeued(tx: Transaction, command: Command, failures: int) -> None:
     """Claimed, not started, and put back; the runner's log says why."""
-    queued = replace(command, status=Status.QUEUED)
-    tx.audit.append(_of(queued, "command.requeued", {"failures": failures}))
+    tx.audit.append(_of(_queued(command), "command.requeued", {"failures": failures}))
 
 
 def command_waits(tx: Transaction, command: Command) -> None:
     """Put back for the first time because its workspace is not there yet."""
-    tx.audit.append(_of(replace(command, status=Status.QUEUED), "command.waiting"))
+    tx.audit.append(_of(_queued(command), "command.waiting"))
+
+
+def _queued(command: Command) -> Command:
+    from rdev.domain.commands import Status
+
+    return replace(command, status=Status.QUEUED)
 
 
 def command_cancel_requested(tx: Transaction, by: Caller, command: Command) -> None:

@@ -7,7 +7,7 @@ the stream takes each byte once. Where the stream ends is where following goes o
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from rdev.domain.argv import argv_of, stdin_of
@@ -56,6 +56,12 @@ def _timed() -> Iterator[None]:
         raise
     finally:
         metrics.WORKSPACE_STARTS.record(time.monotonic() - began, result)
+
+
+def _call(what: str, *, leaf: bool = False) -> AbstractContextManager[tracing.Span]:
+    """The span of what a workspace is asked, as the conventions for remote calls have it."""
+    attributes = {"rpc.system.name": "rdev", "rpc.method": f"workspace/{what}"}
+    return tracing.span(f"workspace {what}", attributes, kind="client", leaf=leaf)
 
 
 class Following:
@@ -129,11 +135,11 @@ class Following:
         self._stream_empty = self._output.join()
         self._output_seen = self._output_seen or self._output.written > 0
         # A leaf: its calls of Redis are as many as pieces of output.
-        with tracing.span("workspace follow", leaf=True):
+        with _call("follow", leaf=True):
             seen = self._until_over()
         if isinstance(seen, Ending):
             return seen
-        with tracing.span("workspace end"):
+        with _call("end"):
             return self._ending(seen)
 
     def _until_over(self) -> Liveness | Ending:
@@ -152,7 +158,8 @@ class Following:
             # Never ahead of command.started: its id lies before that of any output.
             if over and self._over_at is None:
                 self._over_at = time.monotonic()
-            moved = self._start_noted and self._output.carry(final=over)
+            carries = self._start_noted and not self._stops.too_much
+            moved = carries and self._output.carry(final=over)
             if moved and not self._output_seen:
                 self._output_seen = True
                 self._on_output()
@@ -200,7 +207,7 @@ class Following:
             self._on_ask(life)
             self._life = self._life or life
         reach("start.before")
-        with tracing.span("workspace start"), _timed():
+        with _call("start"), _timed():
             self._workspace.start(self._launch())
 
     def _forgotten(self) -> Ending | None:
@@ -216,12 +223,13 @@ class Following:
 
     def _workspace_lost(self, *, ran: bool) -> Ending:
         why = self._workspace.loss(self._command.id)
+        self._output.join()  # another runner may have carried some
         return Ending(
             Status.LOST,
             reason="workspace_lost",
             reason_message=one_line(why) if why else None,
             output=self._output.position,
-            ran=ran,
+            ran=ran or self._output.written > 0,
         )
 
     def _until_started(self, liveness: Liveness) -> Ending | None:
@@ -342,7 +350,7 @@ class Following:
             output=self._output.position,
             stdout_sha256=self._output.sha256("stdout"),
             stderr_sha256=self._output.sha256("stderr"),
-            truncated=reason == "output_limit",
+            truncated=self._stops.too_much,
             usage=usage,
             over_at=self._over_at,
         )

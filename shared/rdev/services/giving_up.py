@@ -10,8 +10,8 @@ import time
 from dataclasses import replace
 
 from rdev.domain.commands import Ending, Status, one_line
-from rdev.errors import Unavailable, WorkspaceUnavailable
-from rdev.ports import EventStreams
+from rdev.errors import Unavailable, WorkspaceUnavailable, WorkspaceUnfit
+from rdev.ports import EventStreams, Workspaces
 from rdev.services.awaiting import Awaiting
 from rdev.services.following import Following, Rules
 from rdev.services.leases import Held
@@ -23,17 +23,23 @@ class GivingUp:
     """For one claim."""
 
     def __init__(
-        self, held: Held, lifecycle: Lifecycle, streams: EventStreams, rules: Rules
+        self,
+        held: Held,
+        lifecycle: Lifecycle,
+        workspaces: Workspaces,
+        streams: EventStreams,
+        rules: Rules,
     ) -> None:
         self._held = held
         self._lifecycle = lifecycle
+        self._workspaces = workspaces
         self._streams = streams
         self._rules = rules
         self._gone, self._silent = Missing(rules.gone_s), Missing(rules.silent_s)
         self._slow = Missing(rules.aside_s)
         self._began = time.monotonic()
 
-    def end(self, why: str, seeing: Following | Awaiting | None) -> Ending | None:
+    def end(self, why: WorkspaceUnavailable, seeing: Following | Awaiting | None) -> Ending | None:
         """The end of a command whose workspace did not answer just now, with these words; None: it
         is to be asked again. `seeing`: who has been following it."""
         command = self._held.claim.command
@@ -42,7 +48,7 @@ class GivingUp:
             self._held.step_aside()
         silent = self._silent.for_long(missing=True, there_at=answered_at)
         try:
-            gone = self._lifecycle.gone(command.project_id)
+            gone = self._why_gone(why)
             tail = self._streams.tail(command.project_id, command.id)
         except (Unavailable, WorkspaceUnavailable):
             return None
@@ -50,9 +56,17 @@ class GivingUp:
         if not taken_along and not (silent and self._had_to_be_over()):
             return None
         ran = self._held.start_recorded or self._held.started_at is not None
-        said = one_line(why if gone is None else gone)
+        said = one_line(why.message if gone is None else gone)
         end = Ending(Status.LOST, reason="workspace_lost", reason_message=said, ran=ran)
         return replace(end, output=tail.position)
+
+    def _why_gone(self, why: WorkspaceUnavailable) -> str | None:
+        """Why the workspace is certainly gone with what ran in it; None: nobody can say that."""
+        claim = self._held.claim
+        if isinstance(why, WorkspaceUnfit):  # it was replaced by one in which nothing can run
+            place = self._workspaces.of(claim.command.project_id, claim.workspace_life)
+            return place.loss(claim.command.id)
+        return self._lifecycle.gone(claim.command.project_id)
 
     def _had_to_be_over(self) -> bool:
         """For so long that its workspace could have come up again since."""

@@ -53,7 +53,7 @@ class GoingBack:
                 return Ending(Status.CANCELLED, ran=False)
             return Ending.never_ran(reason="infrastructure", message=why)
         try:
-            self._workspaces.of(command.project_id).clean(command.id)
+            self._workspaces.of(command.project_id, held.claim.workspace_life).clean(command.id)
         except (Unavailable, WorkspaceUnavailable) as exc:
             log.warning("left to the sweep: %s", exc)
         reach("requeue.before")
@@ -83,7 +83,7 @@ class GoingBack:
             return False
         before = held.claim.workspace_life
         try:
-            workspace = self._workspaces.of(command.project_id)
+            workspace = self._workspaces.of(command.project_id, before)
             # In this order: the files may be others by then.
             return workspace.forestall(command.id) and before in (None, workspace.life())
         except (WorkspaceUnavailable, CommandRefused):

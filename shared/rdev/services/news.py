@@ -1,14 +1,19 @@
 """What webhooks tell of each fact: for whoever wants to be told, in the transaction that makes it
 true. Never a secret: no env, no stdin, nothing of a key's but what its record shows."""
 
-from typing import Any
+from __future__ import annotations
 
-from rdev.domain.commands import Command
-from rdev.domain.keys import Key
-from rdev.domain.projects import Project
-from rdev.domain.records import record_of, timestamp
-from rdev.domain.webhooks import ENDPOINT_DISABLED, Endpoint
-from rdev.ports import Transaction
+from typing import TYPE_CHECKING, Any
+
+from rdev.domain.instants import timestamp
+from rdev.domain.records import record_of
+
+if TYPE_CHECKING:
+    from rdev.domain.commands import Command
+    from rdev.domain.keys import Key
+    from rdev.domain.projects import Project
+    from rdev.domain.webhooks import Endpoint
+    from rdev.ports import Transaction
 
 
 def command(tx: Transaction, word: str, command: Command) -> None:
@@ -58,6 +63,8 @@ def key(tx: Transaction, word: str, key: Key) -> None:
 
 
 def endpoint_disabled(tx: Transaction, endpoint: Endpoint) -> None:
+    from rdev.domain.webhooks import ENDPOINT_DISABLED
+
     tx.outbox.add(ENDPOINT_DISABLED, described(endpoint))
 
 

@@ -9,6 +9,8 @@ from rdev.domain.commands import Claim, Status, Stopping
 from rdev.failpoints import reach
 from rdev.ports import Workspace
 
+OUTPUT_LIMIT = "output_limit"
+
 
 @dataclass(slots=True)
 class _Stop:
@@ -45,6 +47,11 @@ class Stops:
     def why(self) -> Stopping | None:
         """The end that was decided on, if one was."""
         return self._stop.why if self._stop else None
+
+    @property
+    def too_much(self) -> bool:
+        """Whether it is ended for having written too much: then no more of it is carried."""
+        return self._stop is not None and self._stop.why.reason == OUTPUT_LIMIT
 
     @property
     def signal(self) -> str | None:
@@ -94,7 +101,7 @@ class Stops:
 
     def _decide(self, written: int) -> _Stop | None:
         if self._output_exceeded(written):
-            why = Stopping(Status.FAILED, "output_limit")
+            why = Stopping(Status.FAILED, OUTPUT_LIMIT)
         elif self._timed_out():
             why = Stopping(Status.TIMED_OUT, "timeout")
         elif self._cancel_asked():

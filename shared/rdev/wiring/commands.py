@@ -52,7 +52,7 @@ def exec_() -> "Exec":
         default_timeout_s=s.default_timeout_s,
         queue_depth=s.queue_depth,
         wake_runner=wake,
-        enforceable=workspaces().enforceable,
+        enforceable=lambda: workspaces().enforceable(),
     )
 
 

@@ -50,6 +50,9 @@ def restarted(running: Running) -> None:
 def node_lost_for_good(running: Running) -> None:
     running.there.lose_node()
     time.sleep(0.3)
+    # Once its Node is deleted, what is left of its pods is too.
+    gone = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}
+    running.there.status(running.pod, phase="Failed", conditions=[gone])
     node_is_back(running)
     running.there.vanish(running.pod)
 
@@ -95,7 +98,7 @@ DEADLY: dict[Callable[[Running], None], str] = {
     evicted: "Its node ran short of memory, disk or process ids",
     out_of_memory: "It wanted more memory than the template allows, and was killed.",
     restarted: "Its container ended",
-    node_lost_for_good: "Its node does not answer",
+    node_lost_for_good: "Its node is gone",
     scaled_down_and_up: "Its pod was deleted.",
     restarted_an_hour_later: "Its container ended",
     restarted_an_hour_earlier: "Its container ended",
@@ -292,7 +295,9 @@ def test_a_runner_killed_anywhere_and_the_pod_with_it_leave_one_true_end(running
     running.dies_at(point)
     if point != "start.before":
         wait_for(lambda: running.reads("count"))
+    life = running.there.lives.get(running.pod)
     running.there.vanish(running.pod)
+    wait_for(lambda: running.there.lives.get(running.pod) is not life)
     running.await_running()
     running.writes("go")
     with running.runner():

@@ -5,28 +5,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from rdev.adapters.postgres.answering import ask
-from rdev.adapters.postgres.archive import ArchiveRows
-from rdev.adapters.postgres.audit import AuditRows
-from rdev.adapters.postgres.commands import CommandRows
-from rdev.adapters.postgres.input import InputRows
-from rdev.adapters.postgres.keys import KeyRows
-from rdev.adapters.postgres.projects import ProjectRows
-from rdev.adapters.postgres.queue import QueueRows
-from rdev.adapters.postgres.standing import StandingRows
 from rdev.adapters.postgres.traced import TracedConnection
-from rdev.adapters.postgres.webhook_deliveries import DeliveryRows
-from rdev.adapters.postgres.webhook_outbox import OutboxRows
-from rdev.adapters.postgres.webhook_records import DeliveryRecordRows
-from rdev.adapters.postgres.webhooks import EndpointRows
+from rdev.adapters.postgres.transaction import Connection, Transaction
 from rdev.errors import StoreUnavailable
 from rdev.ports import metrics, tracing
 from rdev.ports.measuring import Reading
 
-Connection = psycopg.Connection[DictRow]
 _TRANSACTION = {"db.system.name": "postgresql"}
 _UNAVAILABLE = (
     psycopg.OperationalError,
@@ -36,26 +23,9 @@ _UNAVAILABLE = (
 )
 
 
-class Transaction:
-    """The tables, within one transaction."""
-
-    def __init__(self, connection: Connection, audit_command_text: str = "full") -> None:
-        self.keys = KeyRows(connection)
-        self.projects = ProjectRows(connection)
-        self.commands = CommandRows(connection)
-        self.queue = QueueRows(connection)
-        self.input = InputRows(connection)
-        self.archive = ArchiveRows(connection)
-        self.audit = AuditRows(connection, audit_command_text)
-        self.endpoints = EndpointRows(connection)
-        self.outbox = OutboxRows(connection)
-        self.deliveries = DeliveryRows(connection)
-        self.delivery_records = DeliveryRecordRows(connection)
-        self.standing = StandingRows(connection)
-
-
 class Database:
-    """Postgres. Raises StoreUnavailable, within `timeout_s`, when it cannot be had."""
+    """Postgres. Raises StoreUnavailable where it refuses, hangs or is out of reach: no answer is
+    waited for longer than `timeout_s`, nor a free connection."""
 
     def __init__(
         self,
@@ -67,13 +37,15 @@ class Database:
         audit_command_text: str = "full",
     ) -> None:
         """`on_delivery` is called after a commit that left a webhook to be delivered."""
+        self._timeout_s = timeout_s
         self._on_delivery = on_delivery
         self._audit_command_text = audit_command_text
         options: dict[str, Any] = {
             "row_factory": dict_row,
             "connect_timeout": max(2, int(timeout_s)),
             # Who freezes in a transaction must not hold its locks for as long.
-            "options": f"-c statement_timeout={int(timeout_s * 1000)} -c timezone=UTC "
+            # A server that is well gives up a little before we do, and the connection is kept.
+            "options": f"-c statement_timeout={int(timeout_s * 900)} -c timezone=UTC "
             f"-c idle_in_transaction_session_timeout={int(timeout_s * 2000)}",
         }
         self._pool: ConnectionPool[TracedConnection] = ConnectionPool(
@@ -82,6 +54,7 @@ class Database:
             min_size=1,
             max_size=pool_size,
             timeout=timeout_s,
+            configure=self._limit,
             check=_refuse_closed,
             reconnect_timeout=2,
             kwargs=options,
@@ -104,20 +77,27 @@ class Database:
             metrics.POSTGRES_UNAVAILABLE.add()
             message = "Postgres does not answer. Try again after `Retry-After`."
             raise StoreUnavailable(message) from exc
-        if transaction.outbox.wrote:
+        if transaction.left_deliveries:
             self._on_delivery()
 
     def ping(self, timeout_s: float) -> None:
         """Raises StoreUnavailable unless Postgres answers within `timeout_s`, or twice that where
         a connection has to be waited for."""
         try:
-            with self._pool.connection(timeout=timeout_s) as connection:
-                ask(connection, timeout_s)
+            with (
+                self._pool.connection(timeout=timeout_s) as connection,
+                connection.answering_within(timeout_s),
+            ):
+                connection.autocommit = True
+                connection.execute("select 1")
         except PoolTimeout as exc:
             message = "Postgres does not answer, or this process has no connection to it free."
             raise StoreUnavailable(message) from exc
         except psycopg.OperationalError as exc:
             raise StoreUnavailable("Postgres does not answer.") from exc
+
+    def _limit(self, connection: TracedConnection) -> None:
+        connection.limit_s = self._timeout_s
 
     def watch_pool(self) -> None:
         """Have this process's gauges read from here."""

@@ -3,6 +3,7 @@ change of a row. All of it names the epoch of the claim, and does nothing where 
 the row's. Times are the database's own: no two machines need agree on one."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import psycopg
 from psycopg.rows import DictRow
@@ -37,12 +38,14 @@ class LeaseRows:
             f"""
             update commands set epoch = epoch + 1, runner = %(runner)s,
                 lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
-            where id in (
-                select id from commands where status = 'running' and (lease_until < now()
+            from (
+                select id as taken_id, lease_until = '-infinity' as handed_over
+                from commands where status = 'running' and (lease_until < now()
                     or lease_until > now() + make_interval(secs => %(longest_s)s))
                 order by lease_until limit %(limit)s for update skip locked
-            )
-            returning {CLAIMED}, greatest(0, coalesce(extract(epoch from
+            ) taken
+            where id = taken_id
+            returning {CLAIMED}, handed_over, greatest(0, coalesce(extract(epoch from
                 clock_timestamp() - coalesce(started_at, claimed_at)), 0))::float as running_s
             """,  # noqa: S608 - constants
             {
@@ -52,7 +55,7 @@ class LeaseRows:
                 "longest_s": max(_NO_LEASE_IS_LONGER_S, 10 * lease_s),
             },
         )
-        return [claim_of(row) for row in rows]
+        return [replace(claim_of(row), handed_over=row["handed_over"]) for row in rows]
 
     def renew(
         self,

@@ -73,6 +73,19 @@ where (select true from commands c where c.status = 'queued' and c.priority = p.
 order by p.place
 """
 
+_CLAIMABLE = f"""
+with {_FULL}, full_keys (id) as (
+    select r.key_id from commands r join keys k on k.id = r.key_id where r.status = 'running'
+    group by r.key_id, k.max_concurrent
+    having count(*) >= coalesce(k.max_concurrent, %(max_concurrent)s)
+)
+select p.priority, count(c.id) as n from (values ('high'), ('normal'), ('low')) p (priority)
+left join commands c on c.priority = p.priority and c.status = 'queued' and c.not_before <= now()
+    and c.key_id not in (select id from full_keys)
+    and c.project_id not in (select id from full_projects)
+group by p.priority
+"""  # noqa: S608 - constants
+
 
 class QueueRows(LeaseRows, SweepRows):
     """Port `rdev.ports.QueueTable`."""
@@ -133,6 +146,12 @@ class QueueRows(LeaseRows, SweepRows):
     def waiting(self) -> list[Priority]:
         """The priorities in which a command waits that may be claimed, the highest first."""
         return [Priority(row["priority"]) for row in self._sql.execute(_WAITING)]
+
+    def claimable(self, max_concurrent: int) -> dict[str, int]:
+        """By priority: how many wait whose key and project have places free. `max_concurrent`:
+        that of keys without one of their own."""
+        rows = self._sql.execute(_CLAIMABLE, {"max_concurrent": max_concurrent})
+        return {row["priority"]: row["n"] for row in rows}
 
     def overdue(self, older_than_s: float) -> list[Priority]:
         """The priorities below high in which a command has waited for longer than this; first the

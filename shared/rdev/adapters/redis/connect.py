@@ -75,6 +75,10 @@ def _options(url: str) -> dict[str, Any]:
     }
     if not url.startswith("unix:"):  # redis-py's Unix connection takes no such argument
         options["socket_keepalive"] = True
+    if url.startswith("rediss:"):
+        # Something to ask on each new connection: after its handshake TLS sends tickets, which
+        # redis-py takes for an answer that nobody read. The first answer has them off the line.
+        options["client_name"] = "rdev"
     return options
 
 

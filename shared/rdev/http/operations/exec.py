@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from rdev.http import models
+from rdev.http import command_models
 from rdev.http.operations import records
 from rdev.http.operations.headers import (
     ACCEPT_RANGES,
@@ -39,9 +39,13 @@ def _submission(
 
 
 OPERATIONS = (
-    _submission("shell", "Run a shell line.", models.ShellCommand, records.ShellCommandRecord),
-    _submission("git", "Run git.", models.GitCommand, records.GitCommandRecord),
-    _submission("claude", "Run Claude Code.", models.ClaudeCommand, records.ClaudeCommandRecord),
+    _submission(
+        "shell", "Run a shell line.", command_models.ShellCommand, records.ShellCommandRecord
+    ),
+    _submission("git", "Run git.", command_models.GitCommand, records.GitCommandRecord),
+    _submission(
+        "claude", "Run Claude Code.", command_models.ClaudeCommand, records.ClaudeCommandRecord
+    ),
     Operation(
         "GET",
         "/projects/{project_id}/commands",
@@ -49,7 +53,7 @@ OPERATIONS = (
         "List a project's commands, newest first.",
         {200: many(records.Command, "A page of commands.")},
         scope="projects:read",
-        query=models.CommandsPage,
+        query=command_models.CommandsPage,
     ),
     Operation(
         "GET",
@@ -83,7 +87,7 @@ OPERATIONS = (
             ),
         },
         scope="projects:read",
-        query=models.OutputQuery,
+        query=command_models.OutputQuery,
         headers=(RANGE,),
         errors=("GONE",),
     ),
@@ -105,8 +109,8 @@ OPERATIONS = (
         "Send bytes to a running command's stdin, in order and each once; `close` ends it.",
         {202: one(records.AcceptedInput, "They are safely stored.")},
         scope="projects:execute",
-        query=models.InputQuery,
-        body=models.InputBody,
+        query=command_models.InputQuery,
+        body=command_models.InputBody,
         raw_body={"application/octet-stream": BINARY},
         body_required=False,
         errors=("CONFLICT",),

@@ -1,6 +1,6 @@
 """The operations of `functions/keys`."""
 
-from rdev.http import models
+from rdev.http import key_models, models
 from rdev.http.operations import records
 from rdev.http.operations.headers import LOCATION
 from rdev.http.operations.operation import Operation, many, one
@@ -22,7 +22,7 @@ OPERATIONS = (
         "Create an API key.",
         {201: one(records.KeyWithSecret, "The new key.", LOCATION)},
         scope="keys:admin",
-        body=models.CreateKey,
+        body=key_models.CreateKey,
         description="Its secret is in this answer, and never again in any.",
     ),
     Operation(
@@ -56,7 +56,7 @@ OPERATIONS = (
         "Give an API key a new secret; the one of now stays good for `overlap_s` seconds.",
         {200: one(records.KeyWithSecret, "The key with its new secret.")},
         scope="keys:admin",
-        body=models.RotateKey,
+        body=key_models.RotateKey,
         body_required=False,
         errors=("CONFLICT",),
     ),

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from rdev.domain.commands import Kind, Priority, Status
 from rdev.domain.workspaces import State
-from rdev.http.models import Limits
+from rdev.http.command_models import Limits
 
 
 class Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class Meta(Record):
