@@ -33,6 +33,7 @@ class FunctionAlone:
         self.log = log
         self.starts = 0
         self.process: subprocess.Popen[bytes] | None = None
+        self._leaving: subprocess.Popen[bytes] | None = None
         own = {"FUNCTION_TARGET": target, "HOST": "127.0.0.1", "PORT": str(self.port)}
         own["RDEV_RUNNER_BIND"] = f"127.0.0.1:{self.port}"  # of a resident runner
         self._environment = {**environment, **own}
@@ -57,8 +58,11 @@ class FunctionAlone:
         self.begin()()
 
     def begin(self) -> Callable[[], None]:
-        """Start it where it is at zero; what this returns waits until it takes connections."""
+        """Start it where it is at zero, or once it is; what this returns waits until it takes
+        connections."""
         with self._starting:
+            if self._leaving is not None and self._leaving is self.process:
+                self._leaving.wait(ENOUGH_S)
             if not self.running:
                 self._spawn()
         return lambda: wait_for(self._takes_connections)
@@ -89,6 +93,7 @@ class FunctionAlone:
         process = self.process if self.running else None
         if process is None:
             return lambda: None
+        self._leaving = process
         process.send_signal(signal.SIGTERM)
 
         def ended() -> None:

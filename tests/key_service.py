@@ -11,6 +11,7 @@ from rdev.adapters.redis.key_gate import KeyGate
 from rdev.domain.callers import Caller
 from rdev.domain.key_secrets import Peppers
 from rdev.domain.keys import Limits
+from rdev.domain.rate_limits import SlidingWindow
 from rdev.services.authentication import Authentication, Cached, Caches
 from rdev.services.key_usage import KeyUsage
 from rdev.services.keys import Keys
@@ -70,6 +71,7 @@ def authentication(
     now: Callable[[], datetime] = utc_now,
     slept: list[float] | None = None,
     known: MutableMapping[bytes, Cached] | None = None,
+    windows: LRUCache[str, SlidingWindow] | None = None,
     **more: Any,
 ) -> Authentication:
     """`slept` collects for how long failures would have waited."""
@@ -78,7 +80,10 @@ def authentication(
         gate_at(redis_url),
         KeyUsage(database.transaction, lambda _delay_s, write: write()),
         Slowdown(TTLCache(1000, ttl=60), [].append if slept is None else slept.append, free=10),
-        Caches(TTLCache(1000, ttl=60) if known is None else known, LRUCache(1000)),
+        Caches(
+            TTLCache(1000, ttl=60) if known is None else known,
+            LRUCache(1000) if windows is None else windows,
+        ),
         peppers=Peppers.parse(pepper),
         defaults=Limits(),
         now=now,

@@ -31,7 +31,7 @@ class InFolders:
     def __init__(self, folders: LocalWorkspaces) -> None:
         self._folders = folders
 
-    def of(self, project_id: str) -> Any:
+    def of(self, project_id: str, life: str | None) -> Any:
         self._folders.create(project_id, git_url=None)
         return self._folders.of(project_id)
 

@@ -20,7 +20,7 @@ from small_cluster_server import small_cluster
 class NoCommands:
     """For tests in which none is run."""
 
-    def of(self, project_id: str) -> Any:
+    def of(self, project_id: str, life: str | None) -> Any:
         raise AssertionError(f"nobody runs commands in {project_id} here")
 
     def close(self) -> None:

@@ -118,6 +118,7 @@ def pod_of(raw: dict[str, Any], name: str) -> dict[str, Any]:
     return {
         "metadata": {
             "name": name,
+            "namespace": raw["metadata"]["namespace"],
             **json.loads(json.dumps(template["metadata"])),
             "ownerReferences": [
                 {

@@ -116,8 +116,15 @@ class Handler(BaseHTTPRequestHandler):
             if self.cluster.get(kind, body["metadata"]["name"]):
                 self._refuse(409, "AlreadyExists")
                 return
+            if why := self._not_admitted(kind, body):
+                self._refuse(403, "Forbidden", message=why)
+                return
             body["metadata"]["generation"] = 1
             self._answer(201, self.cluster.put(kind, body))
+
+    def _not_admitted(self, kind: str, body: dict[str, Any]) -> str:
+        """Why it may not be made; empty: it may."""
+        return ""
 
     def do_PATCH(self) -> None:
         body = self._body()

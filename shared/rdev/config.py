@@ -57,7 +57,7 @@ class Settings(BaseModel):
     """redis://, rediss:// or unix://; Redis or Valkey from 7.2."""
     redis_url_file: Path | None = None
     store_timeout_s: float = Field(default=5.0, gt=0)
-    """No request waits longer than this for a store."""
+    """No answer of a store is waited for longer, nor a free connection to it."""
 
     pepper: SecretStr = SecretStr("")
     """Keys the HMAC under which API keys are stored. At least 32 characters. To replace it: one a

@@ -18,7 +18,8 @@ RdevError
 ├── SegmentDamaged          INTERNAL_ERROR (never reaches a caller: the archive's)
 └── WorkspaceError          INTERNAL_ERROR
     ├── WorkspaceUnavailable  SERVICE_UNAVAILABLE
-    │   └── WorkspaceNotReady
+    │   ├── WorkspaceNotReady
+    │   └── WorkspaceUnfit
     └── CommandRefused      (never reaches a caller: the runner's)
 """
 
@@ -166,6 +167,17 @@ class WorkspaceUnavailable(WorkspaceError):
 
 class WorkspaceNotReady(WorkspaceUnavailable):
     """The workspace is stopped, or on its way up. A command waits for it in the queue."""
+
+
+class WorkspaceUnfit(WorkspaceUnavailable):
+    """No command can run in the workspace as it is now, and none runs there.
+
+    `reason` is the machine-readable word for a command's record, such as `no_shell`.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class CommandRefused(WorkspaceError):

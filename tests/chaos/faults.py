@@ -16,7 +16,10 @@ from chaos.disk import Swap
 
 DISK_FULL = "disk of the workspaces full"
 ARCHIVE_GONE = "archive not there"
-_TIMES = ("queued_at", "not_before", "waiting_since", "lease_until", "started_at", "finished_at")
+_TIMES = (
+    *("queued_at", "not_before", "waiting_since", "looked_at"),
+    *("lease_until", "started_at", "finished_at"),
+)
 
 _RUNNER_POINTS = (
     "claim.*=0.01,start.*=0.01,append.*=0.003,stop.*=0.05,finish.*=0.01,announce.*=0.01,"

@@ -39,8 +39,6 @@ class PodCluster(Cluster):
             "workspaces": "kubernetes",
             "kubeconfig": self._node_folder / "kubeconfig",
             "kubernetes_namespaces": NAMESPACE,
-            # Counted by Postgres's clock, which is set ahead by an hour now and then.
-            "workspace_start_s": 86_400,
         }
         super().__init__(folder, settings=settings, **options)
         self._seed = seed

@@ -42,6 +42,9 @@ def test_one_whose_output_cannot_be_carried_runs_on_and_is_not_said_to_have_succ
         case = scene.submit(Work(seed=3, stdout=30_000, seconds=8.0))
         scene.await_(lambda: parts.failures().count("append.before") >= 5)
         assert scene.record(case)["status"] == "running"
+        # For whoever takes over: it has started, and since when.
+        scene.await_(lambda: scene.record(case)["started_at"])
+        assert scene.record(case)["finished_at"] is None
         scene.await_(lambda: scene.record(case).get("finished_at"))
         record = scene.record(case)
         assert (record["status"], record["reason"]) == ("failed", "infrastructure")

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import time
 
 import pytest
 
@@ -137,6 +138,36 @@ def test_a_busy_run_is_counted_and_labels_name_nobody(
         assert values <= allowed[label], label
     assert project not in after.text
     assert sum(len(family.samples) for family in after.families) < MOST_SERIES
+
+
+def test_what_goes_on_now_is_told_while_it_does_and_no_longer(
+    stack: Stack, api: Http, project: str
+) -> None:
+    def told(name: str, **labels: str) -> float:
+        return scrape(stack).total(name, **labels)
+
+    open_before = told("rdev_stream_subscribers", of="command")
+    running = api.shell(project, "echo on; sleep 600")["id"]
+    with api.events(project, running) as reader:
+        reader.read(lambda each: each.of("output"))
+        assert told("rdev_stream_subscribers", of="command") == open_before + 1
+        assert told("rdev_runner_commands", process="runner-0") >= 1
+        wait_for(lambda: told("rdev_queue_commands", priority="normal", status="running") >= 1)
+        now = scrape(stack)
+        for process in ("functions-0", "runner-0"):
+            limit = now.total("rdev_postgres_pool_limit", process=process)
+            assert 1 <= now.total("rdev_postgres_pool_connections", process=process) <= limit
+            assert now.total("rdev_redis_pool_connections", process=process, pool="calls") >= 1
+        assert now.total("rdev_postgres_pool_waiting") >= 0
+        assert now.total("rdev_sweeps_total", result="done", process="runner-0") >= 1
+        assert abs(now.total("rdev_sweep_last_done_timestamp_seconds") - time.time()) < 600
+        assert api.post(f"/projects/{project}/commands/{running}/cancel").status == 202
+        reader.read_to_end()
+    wait_for(lambda: told("rdev_stream_subscribers", of="command") <= open_before)
+    stored = {"operation": "store", "result": "done", "process": "runner-0"}
+    wait_for(lambda: told("rdev_archive_operation_seconds_count", **stored) >= 1)
+    assert told("rdev_archive_transferred_bytes_total", operation="store") > 0
+    wait_for(lambda: told("rdev_archive_backlog") == 0)
 
 
 def test_what_a_stack_exports_is_documented_and_has_no_lint(stack: Stack) -> None:

@@ -1,9 +1,15 @@
 """One command's trace: from its caller through the whole stack to a webhook's receiver."""
 
+import importlib
 import json
+import pkgutil
+import re
 import secrets
+from pathlib import Path
 
 import pytest
+from opentelemetry.semconv import attributes
+from opentelemetry.semconv._incubating import attributes as _incubating_attributes
 
 from http_client import Http
 from live_stack import Stack, wait_for
@@ -93,10 +99,39 @@ def test_one_trace_holds_a_commands_whole_way(stack: Stack, api: Http, project: 
     assert all(span.parent in by_id for span in spans if span is not request)
     failed = {span.attributes["error.type"] for span in spans if span.failed}
     assert failed <= {"NoScriptError"}, failed  # the first use of a script, which is then loaded
+    assert _invented(spans) == set()
+    insert = next(span for span in spans if span.name == "CommandRows.insert")
+    assert insert.attributes["code.function.name"] == "CommandRows.insert"
+    assert insert.attributes["db.namespace"] == "rdev"
+    started = one("workspace start")
+    assert (started.kind, started.attributes["rpc.method"]) == ("client", "workspace/start")
     sent = collector.everything()
     assert command_id.encode() in sent
     for secret in (b"a-secret-in-", b"h-secret-path", (api.secret or "").encode()):
         assert secret not in sent
+
+
+def _invented(spans: list[Span]) -> set[str]:
+    """Names of attributes that are neither the conventions' nor rdev's own."""
+    used = {name for span in spans for name in span.attributes}
+    return {name for name in used if not name.startswith("rdev.")} - CONVENTIONS
+
+
+def _conventions() -> set[str]:
+    """Every attribute that the conventions know, and do not call deprecated."""
+    found: set[str] = set()
+    for package in (attributes, _incubating_attributes):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            text = Path(importlib.import_module(module.name).__file__ or "").read_text()
+            for name, about in re.findall(
+                r'^\w+: Final = "([^"]+)"\n"""\n(.*?)"""', text, re.M | re.S
+            ):
+                if "Deprecated" not in about:
+                    found.add(name)
+    return found
+
+
+CONVENTIONS = _conventions()
 
 
 def _of(got: list, command_id: str) -> list:

@@ -1,11 +1,14 @@
 """What the tests of services share: a database of the test's own, the service of keys, an admin,
 and a clock that only the test moves."""
 
+import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from key_service import Clock, first_caller, key_service
+from own_valkey import OwnValkey
 from rdev.adapters.postgres.database import Database
 from rdev.domain.callers import Caller
 from rdev.services.keys import Keys
@@ -19,6 +22,16 @@ def database(database_url: str) -> Iterator[Database]:
     database.ping(20)
     yield database
     database.close()
+
+
+@pytest.fixture
+def valkey_of_its_own(store_dir: Path) -> Iterator[OwnValkey]:
+    folder = store_dir / f"own-{random.randrange(10**6)}"
+    folder.mkdir()
+    server = OwnValkey(folder)
+    server.start()
+    yield server
+    server.lose()
 
 
 @pytest.fixture

@@ -1,14 +1,18 @@
 """Commands whose output goes through the archive: run for real, read back from wherever it lies."""
 
 import hashlib
+import json
 import time
 
 import pytest
+import redis
 from archiving import PROJECT, collect, eventually, house, text, types
 
 from rdev.adapters.archive.objects import ObjectArchive
+from rdev.domain.commands import Status
 from rdev.domain.events import FINISHED, GAP, OUTPUT, QUEUED, STARTED
 from rdev.errors import Gone, StoreUnavailable
+from rdev.ports import metrics
 from rdev.services.concluding import ArchiveRules, Concluding
 from rdev.services.retirement import Retirement
 
@@ -146,6 +150,38 @@ def test_an_archive_that_is_away_stops_no_command_and_is_caught_up_with(place):
     assert place.output(small, "stdout") == b"small\n"
 
 
+@pytest.mark.slow
+def test_a_redis_that_is_full_while_the_archive_is_away_is_waited_for(place):
+    """What it cannot take waits in the workspace; once the archive is there again, it has room."""
+    folder = place.folder / "archive"
+    folder.write_text("in the way")
+    room = place.client.info("memory")["used_memory"] + 12 * MB
+    place.client.config_set("maxmemory", room)
+    try:
+        with place.running():
+            command = place.submit("seq 1 3000000")
+            eventually(lambda: is_full(place.client))
+            assert not place.record(command).status.final
+            folder.unlink()
+            record = place.until_archived(command)
+    finally:
+        place.client.config_set("maxmemory", 0)
+    expected = "".join(f"{n}\n" for n in range(1, 3_000_001)).encode()
+    assert (record.status, record.exit_code) == (Status.SUCCEEDED, 0)
+    assert record.stdout_sha256 == hashlib.sha256(expected).hexdigest()
+    got = place.read(command)
+    assert GAP not in types(got)
+    assert text(got) == expected
+
+
+def is_full(client):
+    try:
+        client.set("probe", "x", ex=60)
+    except redis.exceptions.OutOfMemoryError:
+        return True
+    return False
+
+
 def test_files_that_could_not_be_removed_at_once_are_removed_when_their_workspace_is_back(
     place, caplog
 ):
@@ -259,7 +295,13 @@ def test_two_runners_that_archive_one_command_leave_no_hole(place):
     assert len(list((place.folder / "archive").rglob("*.zst"))) == 1
 
 
+def told_of_gaps(reason):
+    """In commands' streams, in this process, by its metrics."""
+    return dict(metrics.STREAM_GAPS.read()).get(("command", reason), 0)
+
+
 def test_a_damaged_segment_is_a_gap_and_never_wrong_bytes(place, caplog):
+    before = told_of_gaps("lost")
     with place.running():
         command = place.submit("echo hello")
         place.until_archived(command)
@@ -271,6 +313,8 @@ def test_a_damaged_segment_is_a_gap_and_never_wrong_bytes(place, caplog):
     place.client.flushall()
     got = place.read(command)
     assert types(got) == [GAP, FINISHED]
+    assert json.loads(got[0].data)["reason"] == "lost"
+    assert told_of_gaps("lost") == before + 1
     with pytest.raises(Gone):
         place.output(command, "stdout", 0, 6)
     assert "is damaged" in caplog.text
@@ -287,7 +331,11 @@ def test_archives_are_removed_when_their_time_is_over_and_records_stay(place):
     assert place.output(young, "stdout") == b"young\n"
     with pytest.raises(Gone):
         place.output(old, "stdout", 0, 4)
-    assert types(place.read(old)) == [GAP, FINISHED]
+    before = told_of_gaps("expired")
+    got = place.read(old)
+    assert types(got) == [GAP, FINISHED]
+    assert json.loads(got[0].data)["reason"] == "expired"
+    assert told_of_gaps("expired") == before + 1
     assert place.record(old).status == "succeeded"
     with place.database.transaction() as tx:
         assert tx.archive.outlived(older_than_s=0, limit=9) == [(PROJECT, young.id)]

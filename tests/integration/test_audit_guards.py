@@ -2,9 +2,11 @@
 row has; also where whoever migrates may make no roles."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -64,6 +66,29 @@ def test_no_table_or_function_of_their_own_lets_anybody_delete(
         )
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
             connection.execute(f"delete from public.{table}")
+
+
+def test_no_function_that_fits_better_is_called_with_the_keepers_rights(
+    database: Database, database_url: str
+) -> None:
+    """Until Postgres 15 everybody could create in `public`; a database of then still has it."""
+    name = f"writer_{uuid4().hex}"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"create role {name} in role rdev_audit_writer")
+        connection.execute("grant create on schema public to public")
+        connection.execute(f"set role {name}")
+        connection.execute(INSERT, ("2026-01-01Z", AN_ENTRY))
+        for function in ("cardinality(bigint[])", "cardinality(text[])"):
+            connection.execute(
+                f"create function public.{function} returns integer language plpgsql as $$ begin "
+                "perform set_config('rdev.audit_may_delete', 'audit_log', true); "
+                "delete from public.audit_log; return 0; end $$"
+            )
+        connection.execute("select public.audit_seal(10)")
+        connection.execute("reset role")
+        connection.execute("revoke create on schema public from public")
+    with database.transaction() as tx:
+        assert [row.position for row in tx.audit.list(before=None, limit=10)] == [1]
 
 
 def test_no_clock_of_their_own_dates_a_row(database: Database, database_url: str) -> None:
@@ -199,6 +224,21 @@ def test_roles_that_are_there_are_used_by_who_may_make_none(
         if member:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute("delete from audit_log")
+
+
+def test_who_may_not_act_for_the_keeper_any_more_migrates_all_the_same(
+    postgres: Postgres, newcomer: str, tmp_path: Path
+) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(newcomer)["user"]
+    for file in MIGRATIONS.glob("*.sql"):
+        if file.stem < "20261125000042":
+            shutil.copy(file, tmp_path)
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
+        admin.execute(f"grant rdev_audit_keeper to {name}")
+        migrate(newcomer, tmp_path)
+        admin.execute(f"revoke rdev_audit_keeper from {name}")
+    migrate(newcomer, MIGRATIONS)
+    works(newcomer)
 
 
 def test_without_the_roles_and_the_right_to_make_them_it_works_all_the_same(

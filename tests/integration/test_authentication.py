@@ -9,13 +9,17 @@ from ipaddress import ip_address
 
 import pytest
 import redis
+from cachetools import LRUCache
 
-from key_service import NOWHERE, Clock, authentication, gate_at, key_service
+from key_service import NOWHERE, Clock, authentication, first_caller, gate_at, key_service
+from live_stack import wait_for
+from own_valkey import OwnValkey
 from rdev.adapters.postgres.database import Database
 from rdev.domain.addresses import parse_networks
 from rdev.domain.callers import Caller
 from rdev.domain.key_secrets import new_secret
 from rdev.domain.keys import Key
+from rdev.domain.rate_limits import SlidingWindow
 from rdev.errors import Conflict, Forbidden, NotFound, TooManyRequests, Unauthorized, Unavailable
 from rdev.services.authentication import Authentication
 from rdev.services.keys import Grant, Keys
@@ -238,6 +242,81 @@ def test_without_redis_every_request_asks_the_database_and_is_counted_here(
     assert len(alone) == 5
     keys.revoke(admin, key.id)
     assert refused(door, secret)
+
+
+def test_without_redis_each_key_has_a_window_of_its_own_that_slides(
+    database: Database, keys: Keys, admin: Caller, clock: Clock
+) -> None:
+    door = authentication(database, NOWHERE, now=clock)
+    one, other = (
+        keys.create(admin, Grant("n", ("projects:read",), rate_limit=2))[1] for _ in range(2)
+    )
+
+    def let_in(secret: str) -> bool:
+        return door.admit(secret, HOME).window.allowed
+
+    assert [let_in(one), let_in(one), let_in(one)] == [True, True, False]
+    assert let_in(other)
+    said = door.admit(one, HOME).window
+    assert (said.limit, said.remaining) == (2, 0)
+    clock.time += timedelta(milliseconds=said.retry_ms - 1)
+    assert not let_in(one)
+    clock.time += timedelta(milliseconds=1)
+    assert [let_in(one), let_in(one)] == [True, True]
+    clock.time -= timedelta(hours=1)
+    assert not let_in(one)
+
+
+def test_the_windows_of_this_process_are_bounded_and_none_in_use_begins_anew(
+    database: Database, keys: Keys, admin: Caller, clock: Clock
+) -> None:
+    windows: LRUCache[str, SlidingWindow] = LRUCache(2)
+    door = authentication(database, NOWHERE, now=clock, windows=windows)
+    used, *others = (
+        keys.create(admin, Grant("n", ("projects:read",), rate_limit=1))[1] for _ in range(5)
+    )
+    assert door.admit(used, HOME).window.allowed
+    for other in others:
+        assert door.admit(other, HOME).window.allowed
+        assert not door.admit(used, HOME).window.allowed
+    assert len(windows) == 2
+
+
+def test_a_redis_that_is_lost_and_comes_back_is_said_once_each(
+    database: Database,
+    clock: Clock,
+    valkey_of_its_own: OwnValkey,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    keys = key_service(database, valkey_of_its_own.url)
+    admin = first_caller(keys, database)
+    _, secret = keys.create(admin, Grant("n", ("projects:read",), rate_limit=100_000))
+    alone: list[None] = []
+    door = authentication(
+        database, valkey_of_its_own.url, now=clock, fell_back=lambda: alone.append(None)
+    )
+    said = lambda: [  # noqa: E731
+        record.message for record in caplog.records if "rate limits are counted" in record.message
+    ]
+    warmed(door, secret)
+    assert (alone, said()) == ([], [])
+    valkey_of_its_own.lose()
+    for count in range(1, 4):
+        assert door.admit(secret, HOME).window.allowed
+        assert len(alone) == count
+    assert len(said()) == 1
+    assert "in each process alone" in said()[0]
+    valkey_of_its_own.start()
+
+    def together_again() -> bool:
+        before = len(alone)
+        door.admit(secret, HOME)
+        return len(alone) == before
+
+    wait_for(together_again)
+    door.admit(secret, HOME)
+    assert len(said()) == 2
+    assert "together again" in said()[1]
 
 
 def test_a_revocation_that_redis_cannot_be_told_of_says_so_and_is_recorded(

@@ -4,7 +4,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,12 +27,16 @@ def an_hour_ahead() -> float:
     return time.time() + 3600
 
 
+def postgres_checks(url: str, now: Callable[[], float]) -> PostgresChecks:
+    return PostgresChecks(url, SOURCE_ROOT / "migrations", now, max_concurrent=5)
+
+
 def named(found: Iterator[Finding]) -> dict[str, Finding]:
     return {each.check: each for each in found}
 
 
 def test_a_clock_that_is_off_is_found_at_both_stores(database_url: str, redis_url: str) -> None:
-    postgres = PostgresChecks(database_url, SOURCE_ROOT / "migrations", an_hour_ahead)
+    postgres = postgres_checks(database_url, an_hour_ahead)
     redis = RedisChecks(redis_url, an_hour_ahead)
     found = named(examine("inside", [*postgres.checks(), *redis.checks()]))
     for check in ("postgres clock", "redis clock"):
@@ -43,28 +47,37 @@ def test_a_clock_that_is_off_is_found_at_both_stores(database_url: str, redis_ur
 
 
 def test_a_database_that_nobody_migrated_is_found(postgres_url: str, redis_url: str) -> None:
-    checks = PostgresChecks(postgres_url, SOURCE_ROOT / "migrations", time.time).checks()
+    checks = postgres_checks(postgres_url, time.time).checks()
     found = named(examine("inside", checks))
     assert found["migrations"].level is Level.FAIL
     assert found["queue"].level is Level.SKIPPED
 
 
 @pytest.mark.parametrize(
-    ("depth", "level"),
+    ("depth", "claimable", "level"),
     [
-        (IDLE, None),
-        (BUSY, None),
-        ([{"waiting": 9, "running": 5, "oldest_s": 90.0}], Level.WARN),
-        ([{"waiting": 1, "running": 0, "oldest_s": 90.0}], Level.FAIL),
-        ([{"waiting": 9, "running": 5, "oldest_s": 900.0}], Level.FAIL),
+        (IDLE, None, None),
+        (BUSY, None, None),
+        (BUSY, 2, None),
+        ([{"waiting": 9, "running": 5, "oldest_s": 90.0}], None, Level.WARN),
+        ([{"waiting": 1, "running": 0, "oldest_s": 90.0}], None, Level.FAIL),
+        ([{"waiting": 9, "running": 5, "oldest_s": 900.0}], None, Level.WARN),
+        ([{"waiting": 9, "running": 5, "oldest_s": 900.0}], 0, Level.WARN),
+        ([{"waiting": 9, "running": 5, "oldest_s": 90.0}], 9, Level.WARN),
+        ([{"waiting": 9, "running": 5, "oldest_s": 900.0}], 9, Level.FAIL),
+        ([{"waiting": 1, "running": 0, "oldest_s": 90.0}], 1, Level.FAIL),
+        ([{"waiting": 1, "running": 0, "oldest_s": 900.0}], 0, Level.WARN),
     ],
 )
-def test_a_queue_is_judged_by_its_oldest(depth: list[dict[str, float]], level: Level | None):
+def test_a_queue_is_judged_by_what_could_run_and_does_not(
+    depth: list[dict[str, float]], claimable: int | None, level: Level | None
+) -> None:
+    """Not by what a limit holds: nobody would have to look at a runner for that."""
     if level is None:
-        assert "wait" in judged_queue(depth)
+        assert "wait" in judged_queue(depth, claimable)
         return
     with pytest.raises(Trouble) as caught:
-        judged_queue(depth)
+        judged_queue(depth, claimable)
     assert caught.value.level is level
 
 

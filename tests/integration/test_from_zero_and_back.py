@@ -134,6 +134,18 @@ def test_from_zero_to_the_first_output_and_back_to_zero(place: Place) -> None:
     assert not place.runner.running
 
 
+def test_a_runner_that_is_ended_while_it_drains_hands_over_and_wakes_the_next(place: Place) -> None:
+    command_id = place.api.shell("demo", "until [ -e on ]; do sleep 0.05; done; echo over")["id"]
+    wait_for(lambda: place.api.record("demo", command_id)["status"] == "running")
+    wait_for(lambda: processes_of(command_id))
+    place.runner.to_zero()
+    # It posted its own next wake-up: nobody killed it over its request.
+    assert [event["type"] for event in place.broker.taken] == [COMMAND_QUEUED] * 2
+    (place.workspace / "on").touch()
+    record = place.ended(command_id)
+    assert (record["status"], record["exit_code"]) == ("succeeded", 0)
+
+
 @pytest.mark.parametrize("mode", ["binary", "structured"])
 def test_an_event_that_comes_twice_or_late_runs_a_command_once(place: Place, mode: str) -> None:
     place.broker.mode, place.broker.copies = mode, 2

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
 
 from free_port import free_port
 from http_client import Answer, Http
-from key_service import key_service
+from key_service import NOWHERE, key_service
 from live_stack import ENOUGH_S, kill_commands_of, processes_of, wait_for
 from loopback_receiver import receiving
 from rdev.adapters.postgres.database import Database
@@ -288,6 +290,44 @@ def test_nothing_is_opened_while_a_function_is_loaded(start: Start) -> None:
     assert (answer.status, answer.error["code"]) == (503, "SERVICE_UNAVAILABLE")
     assert int(answer.headers["Retry-After"]) >= 1
     assert json.loads(answer.body)["meta"]["request_id"]
+
+
+def test_a_mistake_of_rdevs_own_is_a_plain_500_and_its_cause_is_in_the_log_alone(
+    start: Start, database_url: str
+) -> None:
+    function = start("projects")
+    with psycopg.connect(database_url) as connection:
+        connection.execute("alter table projects rename to lost_table")
+    answer = function.http.get("/projects/demo", x_request_id="asked-1")
+    assert (answer.status, answer.error["code"]) == (500, "INTERNAL_ERROR")
+    assert set(answer.error) == {"code", "message"}
+    for word in (b"psycopg", b"relation", b"select", b"Traceback", b".py"):
+        assert word not in answer.body
+    wait_for(lambda: "UndefinedTable" in function.log.read_text())
+    assert "request asked-1 failed" in function.log.read_text()
+
+
+def test_without_redis_limits_hold_and_what_needs_it_says_so(start: Start) -> None:
+    projects = start("projects", redis_url=NOWHERE, default_rate_limit=3)
+    made = projects.http.post("/projects", {"id": "demo"})
+    assert made.status == 201
+    assert made.headers["X-RateLimit-Remaining"] == "2"
+    answers = [projects.http.get("/projects/demo") for _ in range(30)]
+    refused = next(answer for answer in answers if answer.status != 200)
+    assert (refused.status, refused.error["code"]) == (429, "TOO_MANY_REQUESTS")
+    assert int(refused.headers["Retry-After"]) >= 1
+    events = start("events", redis_url=NOWHERE)
+    for answer in (
+        events.http.post("/projects/demo/events/ticket"),
+        events.http.get("/projects/demo/events"),
+    ):
+        assert (answer.status, answer.error["code"]) == (503, "SERVICE_UNAVAILABLE")
+        assert "Redis" in answer.error["message"]
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert "X-RateLimit-Remaining" in answer.headers
+    assert "counted in each process alone" in projects.log.read_text()
+    told = projects.http.get("/metrics").body.decode()
+    assert re.search(r"^rdev_limiter_fallbacks_total\S* [1-9]", told, re.MULTILINE), told
 
 
 @contextmanager

@@ -74,7 +74,7 @@ def test_what_goes_back_into_the_queue_is_not_claimed_any_more(house: House) -> 
     claim = house.claim()
     assert house.get(command).claimed_at is not None
     with house.database.transaction() as tx:
-        assert tx.queue.wait(command.id, claim.command.epoch, "It starts.") is not None
+        assert tx.queue.wait(command.id, claim.command.epoch, "It starts.", most_s=60) is not None
     waiting = house.get(command)
     assert waiting.claimed_at is None
     assert set(timings_of(waiting).values()) == {None}

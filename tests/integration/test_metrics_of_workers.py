@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,9 +46,12 @@ class Gunicorn:
         return found
 
 
-@pytest.fixture(scope="module")
-def gunicorn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
-    """functions-framework's own application under gunicorn, as anybody may run it."""
+@pytest.fixture(scope="module", params=["sync", "gthread", "gevent"])
+def gunicorn(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gunicorn]:
+    """functions-framework's own application under gunicorn, as anybody may run it, with each kind
+    of worker that rdev can be served by."""
     tmp_path = tmp_path_factory.mktemp("gunicorn")
     port = free_port()
     env = {
@@ -64,6 +68,7 @@ def gunicorn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
     }
     command = [sys.executable, "-m", "gunicorn", "functions_framework:app", "--workers"]
     command += [str(WORKERS), "--bind", f"127.0.0.1:{port}", "--no-control-socket"]
+    command += ["--worker-class", request.param, "--threads", "4"]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
             command, env=env, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True
@@ -98,6 +103,33 @@ def test_any_worker_tells_what_all_have_counted(gunicorn: Gunicorn) -> None:
     counted = gunicorn.samples("rdev_http_request_duration_seconds_count")
     assert sum(counted.values()) == sum(after.values())
     promtool.check_metrics(gunicorn.get("/metrics").decode())
+
+
+def test_what_many_ask_at_once_is_counted_once_each(gunicorn: Gunicorn) -> None:
+    """While others scrape: what is told never falls, and in the end it is right."""
+    before = sum(gunicorn.samples("rdev_http_requests_total").values())
+    told: list[float] = []
+
+    def ask() -> None:
+        for _ in range(25):
+            gunicorn.get("/health")
+
+    def scrape() -> None:
+        for _ in range(10):
+            told.append(sum(gunicorn.samples("rdev_http_requests_total").values()))
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(8)]
+    threads.append(threading.Thread(target=scrape, daemon=True))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    after = sum(gunicorn.samples("rdev_http_requests_total").values())
+    assert after - before == 8 * 25
+    assert told == sorted(told)
+    assert len(told) == 10
+    counted = gunicorn.samples("rdev_http_request_duration_seconds_count")
+    assert sum(counted.values()) == after
 
 
 def test_a_killed_workers_place_is_taken_again(gunicorn: Gunicorn) -> None:

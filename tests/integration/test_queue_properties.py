@@ -28,6 +28,7 @@ from rdev.domain.commands import Claim, Ending, Kind, Priority, Status, Stopping
 KEYS = {"key-a": 1, "key-b": 2, "key-c": None}
 DEFAULT_LIMIT = 3
 LONG_S = 1000.0
+MOST_WAIT_S = 7.0
 
 
 @dataclass
@@ -41,8 +42,12 @@ class Row:
     failures: int = 0
     waits: bool = False
     """Put back, and not to be claimed yet."""
+    looks: int = 0
+    """How often its workspace was not there."""
     over: bool = False
     """Its lease is over."""
+    handed_over: bool = False
+    """For its runner gave it back."""
     cancel: bool = False
     started: bool = False
 
@@ -136,6 +141,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert bool(claims) == bool(over)
         for claim in claims:
             assert claim.command.id in over, "a lease that was not over"
+            assert claim.handed_over == self.rows[claim.command.id].handed_over
             self.rows[claim.command.id].over = False
             self._claimed(claim, self.rows[claim.command.id])
 
@@ -146,7 +152,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.sql.execute(
             "update commands set lease_until = now() - interval '1 s' where id = %s", (command_id,)
         )
-        self.rows[command_id].over = True
+        self.rows[command_id].over, self.rows[command_id].handed_over = True, False
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
@@ -165,14 +171,14 @@ class QueueMachine(RuleBasedStateMachine):
         command_id, epoch = data.draw(st.sampled_from(self.claims))
         self.queue.release([(command_id, epoch)])
         if self._holds(command_id, epoch):
-            self.rows[command_id].over = True
+            self.rows[command_id].over = self.rows[command_id].handed_over = True
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
     def started(self, data: st.DataObject) -> None:
         command_id, epoch = data.draw(st.sampled_from(self.claims))
         ours = self._holds(command_id, epoch)
-        assert self.queue.started(command_id, epoch) == ours
+        assert (self.queue.started(command_id, epoch) is not None) == ours
         self.rows[command_id].started = self.rows[command_id].started or ours
 
     @precondition(lambda self: self.claims)
@@ -192,11 +198,14 @@ class QueueMachine(RuleBasedStateMachine):
     def wait(self, data: st.DataObject) -> None:
         command_id, epoch = data.draw(st.sampled_from(self.claims))
         row = self.rows[command_id]
-        waited_s = self.queue.wait(command_id, epoch, "The workspace is starting.")
+        waited_s = self.queue.wait(
+            command_id, epoch, "The workspace is starting.", most_s=MOST_WAIT_S
+        )
         may = self._holds(command_id, epoch) and not row.started and not row.cancel
         assert (waited_s is not None) == may
         if may:
-            row.status, row.waits = "queued", False
+            row.status, row.waits, row.looks = "queued", False, row.looks + 1
+            assert 0 <= waited_s <= MOST_WAIT_S * (row.looks - 1)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
@@ -217,7 +226,10 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule()
     def time_goes_by(self) -> None:
-        self.sql.execute("update commands set not_before = '-infinity' where status = 'queued'")
+        self.sql.execute(
+            "update commands set not_before = '-infinity', looked_at = looked_at - interval '1 h' "
+            "where status = 'queued'"
+        )
         for row in self.rows.values():
             row.waits = False
 
@@ -226,7 +238,8 @@ class QueueMachine(RuleBasedStateMachine):
         """For what waits: its times lie ahead then."""
         self.sql.execute(
             "update commands set not_before = not_before + interval '1 h', "
-            "queued_at = queued_at + interval '1 h' where status = 'queued'"
+            "queued_at = queued_at + interval '1 h', looked_at = looked_at + interval '1 h' "
+            "where status = 'queued'"
         )
         self.queue.rebase_waiting()
         for row in self.rows.values():
@@ -248,6 +261,17 @@ class QueueMachine(RuleBasedStateMachine):
     def no_key_runs_more_than_it_may(self) -> None:
         for key, limit in KEYS.items():
             assert self._running(key) <= (limit or DEFAULT_LIMIT)
+
+    @invariant()
+    def what_could_be_claimed_is_told(self) -> None:
+        free = [
+            row.priority
+            for row in self.rows.values()
+            if row.status == "queued" and not row.waits
+            if self._running(row.key) < (KEYS[row.key] or DEFAULT_LIMIT)
+        ]
+        told = self.queue.claimable(DEFAULT_LIMIT)
+        assert told == {priority.value: free.count(priority) for priority in Priority}
 
     def _claimed(self, claim: Claim, row: Row) -> None:
         row.epoch += 1

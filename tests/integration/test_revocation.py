@@ -13,47 +13,13 @@ import pytest
 import revocation_worker
 
 from key_service import first_caller, key_service
+from own_valkey import OwnValkey
 from rdev.adapters.postgres.database import Database
 from rdev.domain.callers import Caller
 from rdev.errors import Unavailable
-from rdev.platform.stores import Valkey
 from rdev.services.keys import Grant, Keys
 
 REPLICAS = 4
-
-
-class OwnValkey:
-    """A server of this test's own, that can be lost with all its data."""
-
-    def __init__(self, folder: Path) -> None:
-        self._server = Valkey(folder, folder / "v.sock")
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-        self.url = self._server.url
-
-    def start(self) -> None:
-        self._process = process = subprocess.Popen(
-            self._server.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        assert self._server.wait_ready(30, lambda: process.poll() is None)
-
-    def lose(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        for path in self._folder.rglob("*"):
-            if path.is_file() or path.is_socket():
-                path.unlink(missing_ok=True)
-
-
-@pytest.fixture
-def valkey_of_its_own(store_dir: Path) -> Iterator[OwnValkey]:
-    folder = store_dir / f"own-{random.randrange(10**6)}"
-    folder.mkdir()
-    server = OwnValkey(folder)
-    server.start()
-    yield server
-    server.lose()
 
 
 @contextmanager

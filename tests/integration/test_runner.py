@@ -1,6 +1,8 @@
 """The runner against the real stores and a real folder: what it does where something is amiss."""
 
+import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ from rdev.adapters.postgres.database import Database
 from rdev.adapters.redis.connect import connect, connect_blocking
 from rdev.adapters.redis.streams import Streams
 from rdev.adapters.redis.tickets import Tickets
+from rdev.adapters.workspaces import processes, start_token
 from rdev.adapters.workspaces.local import LocalWorkspaces
 from rdev.domain.callers import Caller
 from rdev.domain.commands import Command, Kind, Priority, Status, Stopping
@@ -23,11 +26,13 @@ from rdev.domain.events import FINISHED, START
 from rdev.domain.keys import Key
 from rdev.domain.projects import Project
 from rdev.errors import StoreUnavailable
-from rdev.ports import Liveness
+from rdev.ports import Liveness, metrics
+from rdev.services.closing import Closing
 from rdev.services.exec import Exec, Wish
-from rdev.services.leases import Leases
+from rdev.services.leases import Held, Leases, LeaveIt
 from rdev.services.runner import Runner
 from rdev.services.slots import Slots
+from rdev.services.sweep import Sweep
 
 BY = Caller(Key("key-test", "test", "", ("admin",), datetime.now(UTC)))
 PROJECT = "demo"
@@ -75,24 +80,24 @@ class House:
     def workspace(self) -> Any:
         return self.workspaces.of(PROJECT)
 
-    def runner(self) -> Runner:
-        rules = quick_rules()
+    def runner(self, **rules_: Any) -> Runner:
+        rules = quick_rules(**rules_)
         name = f"runner-{len(self.runners)}"
         places = (self.database.transaction, self.tickets, self.streams, self.workspaces)
         return Runner(name, *places, rules)
 
-    def start(self) -> Runner:
-        runner = self.runner()
+    def start(self, **rules: Any) -> Runner:
+        runner = self.runner(**rules)
         thread = threading.Thread(target=runner.run, daemon=True)
         self.runners.append((runner, thread))
         thread.start()
         return runner
 
-    def submit(self, command: str = "true", **more: Any) -> Command:
-        return self.exec.submit(BY, PROJECT, Wish(Kind.SHELL, {"command": command}, **more))
+    def submit(self, command: str = "true", *, project: str = PROJECT, **more: Any) -> Command:
+        return self.exec.submit(BY, project, Wish(Kind.SHELL, {"command": command}, **more))
 
     def get(self, command: Command) -> Command:
-        return self.exec.get(BY, PROJECT, command.id)
+        return self.exec.get(BY, command.project_id, command.id)
 
     def ended(self, command: Command) -> Command:
         await_(lambda: self.get(command).status.final)
@@ -134,7 +139,13 @@ def house(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[House]:
     database.close()
 
 
+def taken_over() -> float:
+    """Of leases, in this process, as is told of them in metrics."""
+    return dict(metrics.LEASES_TAKEN_OVER.read())[()]
+
+
 def test_what_a_dead_runner_started_is_taken_up_and_starts_once(house: House) -> None:
+    before = taken_over()
     command = house.submit("echo started >>../count; sleep 1; echo done; exit 3")
     claim = house.claim()
     house.workspace.start(_launch(claim, "echo started >>../count; sleep 1; echo done; exit 3"))
@@ -142,6 +153,7 @@ def test_what_a_dead_runner_started_is_taken_up_and_starts_once(house: House) ->
     ended = house.ended(command)
     assert (ended.status, ended.exit_code) == (Status.FAILED, 3)
     assert ended.started_at is not None
+    assert taken_over() == before + 1
     assert (house.folder / "w" / "count").read_text() == "started\n"
     stream = house.streams.read(PROJECT, command.id, START)
     assert b"".join(entry.data for entry in stream if entry.stream) == b"done\n"
@@ -162,6 +174,8 @@ def test_a_drain_works_off_the_whole_queue(house: House) -> None:
 
 
 def test_a_stopping_runner_leaves_what_runs_to_the_next_one_at_once(house: House) -> None:
+    """Nobody is to be told of it: each new version, and each drain that is over, does so."""
+    before = taken_over()
     command = house.submit("sleep 3; echo end")
     first = house.start()
     await_(lambda: house.get(command).started_at)
@@ -169,6 +183,7 @@ def test_a_stopping_runner_leaves_what_runs_to_the_next_one_at_once(house: House
     assert first.handed_over.wait(5)
     house.start()
     assert house.ended(command).status is Status.SUCCEEDED
+    assert taken_over() == before
 
 
 def audited(url: str, command: Command) -> list[tuple[str, str | None, str | None]]:
@@ -182,11 +197,13 @@ def audited(url: str, command: Command) -> list[tuple[str, str | None, str | Non
 
 
 def test_what_goes_back_into_the_queue_is_in_the_audit_log(house: House, database_url: str) -> None:
+    before = dict(metrics.WORKSPACE_FAILURES.read())["unavailable",]
     root = house.folder / "w" / PROJECT
     root.rename(root.with_name("away"))
     command = house.submit()
     house.start()
     await_(lambda: ("command.requeued", "queued", None) in audited(database_url, command))
+    assert dict(metrics.WORKSPACE_FAILURES.read())["unavailable",] > before
     root.with_name("away").rename(root)
     assert house.ended(command).status is Status.SUCCEEDED
 
@@ -323,6 +340,90 @@ def test_a_lease_is_not_kept_for_a_worker_that_could_not_be_started(house: House
     assert (leases.pairs(), slots.busy) == ([], 0)
 
 
+def test_a_claim_that_is_under_way_while_a_runner_stops_is_handed_over_too(house: House) -> None:
+    command = house.submit()
+    leases, stopping = Leases(), threading.Event()
+    claiming, go_on = threading.Event(), threading.Event()
+
+    def claim() -> Any:
+        claiming.set()
+        assert go_on.wait(ENOUGH_S)
+        with house.database.transaction() as tx:
+            return tx.queue.claim(Priority.NORMAL, runner="leaving", lease_s=200, max_concurrent=5)
+
+    def leave(_held: Held) -> None:
+        raise LeaveIt
+
+    slots = Slots(2, leases, stopping, claim=claim, see_through=leave, let_go=lambda _id: None)
+    filling = threading.Thread(target=slots.fill)
+    filling.start()
+    assert claiming.wait(ENOUGH_S)
+    stopping.set()
+
+    def hand_over() -> None:
+        slots.wait_free(ENOUGH_S)
+        leases.release(house.database.transaction)
+
+    leaving = threading.Thread(target=hand_over)
+    leaving.start()
+    leaving.join(0.2)
+    go_on.set()
+    for thread in (filling, leaving):
+        thread.join(ENOUGH_S)
+    house.start()
+    assert house.ended(command).status is Status.SUCCEEDED  # long before that lease is over
+
+
+def test_nothing_is_claimed_any_more_once_a_runner_is_stopping() -> None:
+    stopping, claims = threading.Event(), []
+    stopping.set()
+    slots = Slots(
+        1,
+        Leases(),
+        stopping,
+        claim=lambda: claims.append(1),
+        see_through=lambda _held: None,
+        let_go=lambda _id: None,
+    )
+    slots.fill()
+    assert (claims, slots.busy) == ([], 0)
+
+
+def test_what_was_given_back_is_not_renewed_by_a_renewal_that_comes_late(house: House) -> None:
+    house.submit()
+    leases = Leases()
+    leases.hold(house.claim())
+    leases.release(house.database.transaction)
+    asked: list[object] = []
+    leases.renew(lambda pairs: asked.append(pairs) or {})  # type: ignore[func-returns-value]
+    assert asked == []
+
+
+def test_a_renewal_that_is_under_way_is_over_before_leases_are_given_back(house: House) -> None:
+    command = house.submit()
+    leases = Leases()
+    leases.hold(house.claim())
+    renewing, go_on = threading.Event(), threading.Event()
+
+    def slowly(pairs: Any) -> Any:
+        renewing.set()
+        assert go_on.wait(ENOUGH_S)
+        with house.database.transaction() as tx:
+            return tx.queue.renew(pairs, lease_s=200)
+
+    late = threading.Thread(target=leases.renew, args=(slowly,))
+    giving = threading.Thread(target=leases.release, args=(house.database.transaction,))
+    late.start()
+    assert renewing.wait(ENOUGH_S)
+    giving.start()
+    giving.join(0.2)
+    go_on.set()
+    for thread in (late, giving):
+        thread.join(ENOUGH_S)
+    house.start()
+    assert house.ended(command).status is Status.SUCCEEDED
+
+
 def test_one_that_nobody_saw_start_ends_although_its_workspace_went_meanwhile(
     house: House,
 ) -> None:
@@ -336,6 +437,27 @@ def test_one_that_nobody_saw_start_ends_although_its_workspace_went_meanwhile(
     assert (ended.status, ended.reason) == (Status.FAILED, "infrastructure")
     assert ended.started_at is None
     assert house.workspace.liveness(command.id) is Liveness.CANCELLED
+
+
+def test_commands_of_a_workspace_that_does_not_answer_keep_no_others_waiting(house: House) -> None:
+    with house.database.transaction() as tx:
+        tx.projects.insert(Project("other", datetime.now(UTC)), BY.key.id)
+    house.workspaces.create("other", git_url=None)
+    house.start(slots=2, aside_s=0.5)
+    held_up = [house.submit("until [ -e go ]; do sleep 0.05; done") for _ in range(2)]
+    await_(lambda: all(house.get(each).started_at for each in held_up))
+    folder = house.folder / "c" / PROJECT
+    away = folder.rename(folder.with_name("away"))
+    folder.touch()  # where its commands' files should be is something that has none
+    others = [house.submit("echo hi", project="other") for _ in range(3)]
+    assert {house.ended(each).status for each in others} == {Status.SUCCEEDED}
+    assert {house.get(each).status for each in held_up} == {Status.RUNNING}
+    folder.unlink()
+    away.rename(folder)
+    (house.folder / "w" / PROJECT / "go").touch()
+    assert {house.ended(each).status for each in held_up} == {Status.SUCCEEDED}
+    later = [house.submit("true") for _ in range(5)]
+    assert {house.ended(each).status for each in later} == {Status.SUCCEEDED}
 
 
 def test_what_a_killed_runner_left_half_prepared_goes_with_the_command(house: House) -> None:
@@ -366,6 +488,42 @@ def test_a_queued_command_whose_ticket_was_lost_gets_another(house: House) -> No
     house.client.flushall()
     house.start()
     assert house.ended(command).status is Status.SUCCEEDED
+
+
+def test_a_sweep_gives_what_waits_a_ticket_where_it_has_none_and_only_there(house: House) -> None:
+    house.submit()
+    low = house.submit(priority=Priority.LOW)
+    house.client.flushall()
+    house.tickets.offer(Priority.LOW, low.id)
+    closing = Closing(house.database.transaction, house.streams, house.workspaces)
+    places = (house.database.transaction, house.tickets, house.workspaces, closing)
+    sweep = Sweep(*places, every_s=5)
+    for _ in range(2):
+        sweep.run()
+    tickets = [house.client.xlen(f"rdev:{{queue}}:{each}") for each in ("high", "normal", "low")]
+    assert tickets == [0, 1, 1]
+
+
+def test_one_whose_processes_are_killed_by_others_is_lost_and_says_so(
+    house: House, database_url: str
+) -> None:
+    command = house.submit("echo out; sleep 60")
+    house.start()
+    await_(lambda: house.streams.tail(PROJECT, command.id).position.stdout)
+    token = start_token.read(
+        house.folder / "c" / PROJECT / ".tokens" / command.id,
+        house.folder / "c" / PROJECT / command.id,
+    )
+    assert token is not None
+    supervisor = token.takers[0].supervisor.pid
+    for pid in (supervisor, *processes.of_command(command.id, token.leader)):
+        os.kill(pid, signal.SIGKILL)
+    ended = house.ended(command)
+    assert (ended.status, ended.reason) == (Status.LOST, "killed_outside")
+    assert (ended.exit_code, ended.output.stdout) == (None, 4)
+    assert ended.started_at is not None
+    assert audited(database_url, command)[-1] == ("command.finished", "lost", "killed_outside")
+    await_(lambda: house.streams.tail(PROJECT, command.id).finished)
 
 
 def test_who_freezes_in_a_transaction_does_not_keep_its_rows_from_others(
@@ -455,6 +613,21 @@ def test_a_command_is_timed_out_by_its_own_time_although_another_runner_began(
     house.start()
     ended = house.ended(command)
     assert (ended.status, ended.reason) == (Status.TIMED_OUT, "timeout")
+
+
+def test_one_whose_start_nobody_lived_to_record_has_no_more_time_than_it_may(
+    house: House,
+) -> None:
+    command = house.submit("sleep 60", timeout_s=8)
+    house.workspace.start(_launch(house.claim(), "sleep 60"))
+    await_(lambda: (house.workspace.ran_for_s(command.id) or 0.0) > 8)
+    house.start()
+    ended = house.ended(command)
+    assert (ended.status, ended.reason) == (Status.TIMED_OUT, "timeout")
+    assert ended.finished_at is not None
+    assert ended.started_at is not None
+    # It was over already when it was taken up.
+    assert (ended.finished_at - ended.started_at).total_seconds() < 8
 
 
 def test_tickets_of_a_dead_taker_are_removed(house: House) -> None:

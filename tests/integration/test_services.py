@@ -1,30 +1,39 @@
 """Keys, projects and submissions against the real Postgres."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from key_service import Clock
+from live_stack import wait_for
 from rdev.adapters.postgres.database import Database
 from rdev.adapters.redis.connect import connect, connect_blocking
 from rdev.adapters.redis.streams import Streams
 from rdev.adapters.redis.tickets import Tickets
 from rdev.adapters.workspaces.local import LocalWorkspaces
-from rdev.domain.callers import Caller
+from rdev.domain.callers import Caller, rdev_itself
 from rdev.domain.commands import Command, Kind, Priority, Status
+from rdev.domain.events import START
+from rdev.domain.ids import new_id
 from rdev.errors import (
     Conflict,
     NotFound,
     StoreUnavailable,
     TooManyRequests,
 )
+from rdev.services.claiming import Claiming
 from rdev.services.exec import Exec, Wish
 from rdev.services.keys import Grant, Keys
 from rdev.services.projects import Projects
 
 WISH = Wish(Kind.SHELL, {"command": "true"})
+BY = rdev_itself("tests")
 
 
 @pytest.fixture
@@ -128,6 +137,118 @@ def test_the_hundred_and_first_waiting_command_of_a_key_is_refused(
     assert caught.value.retry_after_s
     other, _ = keys.create(admin, Grant("n", scopes=("admin",)))
     submit(exec_, Caller(other))
+
+
+def test_the_last_place_in_a_keys_queue_is_taken_once_by_those_that_ask_at_once(
+    projects: Projects, exec_: Exec, admin: Caller, database: Database, database_url: str
+) -> None:
+    projects.create(admin, "demo")
+    for _ in range(99):
+        submit(exec_, admin)
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(database_url, autocommit=True) as sql:
+        with database.transaction() as tx:
+            assert tx.commands.waiting_of(admin.key.id, most=100) == 99
+            exec_.insert(tx, admin, "demo", new_id("cmd"), WISH)
+            other = pool.submit(submit, exec_, admin)
+            waits = "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
+            wait_for(lambda: other.done() or sql.execute(waits).fetchone())
+        with pytest.raises(TooManyRequests):
+            other.result()
+    assert exec_.queue()[1]["waiting"] == 100
+
+
+def test_each_waiting_command_is_told_its_place(
+    projects: Projects, exec_: Exec, admin: Caller, redis_url: str
+) -> None:
+    projects.create(admin, "demo")
+    commands = [submit(exec_, admin) for _ in range(3)]
+    with connect(redis_url) as client:
+        queued = [Streams(client).read("demo", each.id, START)[0] for each in commands]
+    assert [each.type for each in queued] == ["command.queued"] * 3
+    assert [json.loads(each.data)["position"] for each in queued] == [1, 2, 3]
+
+
+def test_an_idempotency_key_is_good_for_a_day(
+    projects: Projects, exec_: Exec, admin: Caller, database: Database, database_url: str
+) -> None:
+    projects.create(admin, "demo")
+    first = submit(exec_, admin, idempotency_key="k", request_body=b"x")
+    older = "update idempotency_keys set created_at = now() - %s::interval"
+    with psycopg.connect(database_url) as sql:
+        sql.execute(older, ("23 hours 59 minutes",))
+    with database.transaction() as tx:
+        tx.queue.forget_requests()
+    assert submit(exec_, admin, idempotency_key="k", request_body=b"x").id == first.id
+    with psycopg.connect(database_url) as sql:
+        sql.execute(older, ("24 hours 1 minute",))
+    second = submit(exec_, admin, idempotency_key="k", request_body=b"y")
+    assert second.id != first.id
+    with psycopg.connect(database_url) as sql:
+        sql.execute(older, ("24 hours 1 minute",))
+    with database.transaction() as tx:
+        tx.queue.forget_requests()
+    with psycopg.connect(database_url) as sql:
+        assert sql.execute("select count(*) from idempotency_keys").fetchone() == (0,)
+
+
+class Waiting:
+    """Commands of each priority, by how long they have been waiting, and who takes them."""
+
+    def __init__(self, exec_: Exec, keys: Keys, database: Database, database_url: str) -> None:
+        self._exec = exec_
+        self._keys = keys
+        self._claiming = Claiming("r", database.transaction, lease_s=600, max_concurrent=1000)
+        self._url = database_url
+
+    def add(self, priority: Priority, count: int, *, since_s: float) -> None:
+        key, _ = self._keys.create(BY, Grant("n", scopes=("admin",), max_concurrent=1000))
+        for _ in range(count):
+            submit(self._exec, Caller(key), replace(WISH, priority=priority))
+        with psycopg.connect(self._url) as sql:
+            sql.execute(
+                "update commands set queued_at = now() - make_interval(secs => %s) "
+                "where key_id = %s",
+                (since_s, key.id),
+            )
+
+    def taken_until(self, priority: Priority) -> Counter[Priority]:
+        """What is claimed before the first of this priority."""
+        taken: Counter[Priority] = Counter()
+        while True:
+            claim, _ = self._claiming.next(leases_first=False)
+            assert claim is not None
+            if claim.command.priority is priority:
+                return taken
+            taken[claim.command.priority] += 1
+
+
+@pytest.fixture
+def waiting(
+    projects: Projects,
+    exec_: Exec,
+    keys: Keys,
+    admin: Caller,
+    database: Database,
+    database_url: str,
+) -> Waiting:
+    projects.create(admin, "demo")
+    return Waiting(exec_, keys, database, database_url)
+
+
+def test_low_is_served_although_what_is_high_never_ends(waiting: Waiting) -> None:
+    waiting.add(Priority.HIGH, 100, since_s=0)
+    waiting.add(Priority.LOW, 1, since_s=31)
+    # By one claim in five: once in five thousand millions it would come after all of them.
+    assert waiting.taken_until(Priority.LOW)[Priority.HIGH] < 100
+
+
+def test_normal_is_not_kept_waiting_by_a_backlog_of_low(waiting: Waiting) -> None:
+    waiting.add(Priority.HIGH, 100, since_s=0)
+    waiting.add(Priority.LOW, 20, since_s=40)
+    waiting.add(Priority.NORMAL, 1, since_s=50)
+    taken = waiting.taken_until(Priority.NORMAL)
+    assert taken[Priority.HIGH] < 100
+    assert taken[Priority.LOW] == 0
 
 
 def test_a_cancelled_command_is_never_claimed_and_says_so_in_its_stream(

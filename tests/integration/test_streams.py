@@ -26,6 +26,7 @@ from rdev.domain.events import (
     EntryId,
 )
 from rdev.errors import Gone, InvalidRequest, StoreUnavailable
+from rdev.services.ends import End
 from rdev.services.events import Events
 from rdev.services.hub import Hub
 
@@ -296,7 +297,7 @@ def test_trimmed_output_is_announced_as_a_gap(streams, events):
 
 def test_a_stream_that_expired_ends_as_the_record_tells(redis_url, client, streams):
     def record(project_id, command_id):
-        return Position(5, 0), b'{"status":"succeeded"}'
+        return End(Position(5, 0), b'{"status":"succeeded"}', expired=True)
 
     with running(redis_url, client, streams, ended=record) as events:
         with events.command_reader(*PLACE, "3-0") as reader:

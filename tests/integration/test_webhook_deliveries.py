@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
+import psycopg
 import pytest
 
 from loopback_receiver import Answer, Got
@@ -259,6 +260,89 @@ def test_a_lease_that_is_over_is_taken_over_and_its_attempt_is_told_as_interrupt
         late = replace(second, number=1)
         assert tx.deliveries.record([(lost, late, plan)]) == set()
     assert world.log.get(BY, delivery.id).delivery.state is State.SUCCEEDED
+
+
+def set_clock_back(world: World) -> None:
+    """That the database's clock was set back by an hour is the same as that its times lie an hour
+    ahead."""
+    hour = "+ interval '1 hour'"
+    with psycopg.connect(world.database_url) as sql:
+        sql.execute(
+            f"update webhook_deliveries set due_at = due_at {hour}, "
+            f"lease_until = lease_until {hour}"
+        )
+        sql.execute(
+            f"update webhook_endpoints set last_turn_at = last_turn_at {hour}, "
+            f"blocked_until = blocked_until {hour}"
+        )
+
+
+def test_what_was_to_be_tried_again_before_the_clock_was_set_back_is_tried_in_its_time(
+    world: World,
+) -> None:
+    good: list[bool] = []
+    receiver = world.receiver(lambda _: (204 if good else 500, {}))
+    endpoint, _ = world.webhooks.create(BY, EndpointWish(url=receiver.url))
+    world.tell()
+    # Its breaker is open, so nothing is sent but when that is over and the delivery is due.
+    rules = DeliveryRules(schedule_s=(0.0, 1.0), breaker_failures=1, breaker_s=1.0)
+    sender = world.start(rules)
+    until(lambda: world.webhooks.get(BY, endpoint.id)[0].health.blocked_until)
+    good.append(True)
+    set_clock_back(world)
+    sender.nudge()
+    assert world.ended(endpoint)[0].state is State.SUCCEEDED
+
+
+def test_a_lease_from_before_the_clock_was_set_back_is_taken_over(world: World) -> None:
+    receiver = world.receiver()
+    endpoint, _ = world.webhooks.create(BY, EndpointWish(url=receiver.url, max_concurrent=1))
+    world.tell(2)
+    with world.database.transaction() as tx:  # by a sender that died then
+        assert len(tx.deliveries.claim(limit=1, struggling=1, lease_s=1.0)) == 1
+    set_clock_back(world)
+    world.start()
+    receiver.await_count(2)
+    until(lambda: all(each.state is State.SUCCEEDED for each in world.ended(endpoint)))
+
+
+def test_a_lease_that_is_good_survives_that_the_clock_was_set_back(world: World) -> None:
+    receiver = world.receiver()
+    world.webhooks.create(BY, EndpointWish(url=receiver.url))
+    world.tell()
+    with world.database.transaction() as tx:
+        (claim,) = tx.deliveries.claim(limit=1, struggling=1, lease_s=10.0)
+    set_clock_back(world)
+    held = [(claim.delivery_id, claim.epoch)]
+    with world.database.transaction() as tx:
+        assert tx.deliveries.renew(held, lease_s=30.0) == {claim.delivery_id}
+        tx.deliveries.rebase()
+        assert not tx.deliveries.claim(limit=1, struggling=1, lease_s=10.0)
+        assert tx.deliveries.renew(held, lease_s=30.0) == {claim.delivery_id}
+
+
+def test_a_woken_sender_that_is_to_end_gives_back_what_it_has_not_begun(world: World) -> None:
+    go_on = threading.Event()
+
+    def slowly(_: Got) -> Answer:
+        go_on.wait(10)
+        return 204, {}
+
+    receiver = world.receiver(slowly)
+    world.webhooks.create(BY, EndpointWish(url=receiver.url, max_concurrent=100))
+    world.tell(30)
+    rules = SendingRules(at_once=2, lease_s=200.0)
+    woken = Deliveries(world.database.transaction, world.sender, rules, now=now)
+    left: list[bool] = []
+    draining = threading.Thread(target=lambda: left.append(woken.drain(200)))
+    draining.start()
+    receiver.await_count(2)
+    woken.stop()
+    go_on.set()
+    draining.join(60)
+    assert left == [True]
+    world.start()
+    until(lambda: len(set(receiver.ids())) == 30)
 
 
 def test_a_woken_sender_works_until_nothing_is_due(world: World) -> None:

@@ -158,6 +158,7 @@ class Container:
         self._outer.kill()
         self._outer.wait()
         for each in self._execs:
+            each.send_signal(signal.SIGCONT)  # nsenter stops when its child is stopped
             each.wait(30)
         shutil.rmtree(self._root, ignore_errors=True)
 

@@ -15,7 +15,9 @@ from kubernetes_stand_in.container import Container, StartFailed
 from kubernetes_stand_in.images import ImagePullFailed
 from small_cluster import PODS, SmallCluster
 
-SECRETS = "secrets"
+SECRETS, NAMESPACES, ACCOUNTS = "secrets", "namespaces", "serviceaccounts"
+_ACCOUNT_AFTER_S = 0.3
+"""The service account of a new namespace, without which no pod is let in, comes after it."""
 
 
 @dataclass
@@ -49,16 +51,26 @@ class Node(SmallCluster):
         with self.changed:
             if kind == PODS and (PODS, raw["metadata"]["name"]) not in self.objects:
                 raw["status"] = {"phase": "Pending"}
+            if kind == NAMESPACES:
+                account = {"metadata": {"name": "default", "namespace": raw["metadata"]["name"]}}
+                threading.Timer(_ACCOUNT_AFTER_S, super().put, (ACCOUNTS, account)).start()
             raw["metadata"].setdefault("creationTimestamp", self.now())
             return super().put(kind, raw)
 
     def remove(self, kind: str, name: str, grace_s: float | None = None) -> None:
         with self.changed:
             life = self.lives.get(name) if kind == PODS else None
+            if kind == NAMESPACES:
+                within = [each for each in self.objects if self._lies_in(each, name)]
+                for each in within:
+                    self.remove(*each)
             if life is None:
                 super().remove(kind, name)
             elif not life.ending:
                 self._let_go(name, life, grace_s)
+
+    def _lies_in(self, key: tuple[str, str], namespace: str) -> bool:
+        return key[0] != NAMESPACES and self.objects[key]["metadata"]["namespace"] == namespace
 
     def vanish(self, name: str) -> None:
         """The pod's object goes, and its processes are killed: as by force."""
@@ -78,6 +90,8 @@ class Node(SmallCluster):
         if life.container is not None:
             life.container.terminate(grace_s)
         with self.changed:
+            if grace_s and life.container is not None:  # by force nobody waits for how it ended
+                self.status(name, **self._over(life, life.container.exit_code or 0))
             self.lives.pop(name, None)
             super().remove(PODS, name)
 
@@ -140,6 +154,12 @@ class Node(SmallCluster):
         with self.changed:
             if (PODS, pod["metadata"]["name"]) in self.objects:
                 self.status(pod["metadata"]["name"], **self._status(life, state))
+
+    def _over(self, life: Life, code: int) -> dict[str, Any]:
+        """How a pod looks whose container ended for good."""
+        over = {"exitCode": code, "reason": "Error" if code else "Completed"}
+        phase = "Failed" if code else "Succeeded"
+        return {**self._status(life, {"terminated": over}), "phase": phase}
 
     def _status(self, life: Life, state: dict[str, Any]) -> dict[str, Any]:
         spec = life.pod["spec"]["containers"][0]

@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from kubernetes_stand_in.container import Container
 from kubernetes_stand_in.exec_socket import V4, V5, ExecSocket, Fault, Wire
-from kubernetes_stand_in.node import Node
-from small_cluster import PODS
+from kubernetes_stand_in.node import ACCOUNTS, NAMESPACES, Node
+from small_cluster import NAMESPACE, PODS
 from small_cluster_server import Handler, serving
 
 
@@ -58,13 +58,19 @@ class StandIn(Node):
         self.status(name, phase="Failed", reason="Evicted", message=message)
 
     def lose_node(self) -> None:
-        """Nobody hears of its pods; their exec connections hang."""
+        """Nobody hears of its pods, which stand there as they were, but for not being ready; their
+        exec connections hang."""
         self.down = self.exec_frozen = True
         self.freeze_execs()
         with self.changed:
-            names = list(self.lives)
-        for name in names:
-            self.status(name, phase="Unknown", reason="NodeLost", message="Node is unresponsive")
+            for name in list(self.lives):
+                status = (self.get(PODS, name) or {}).get("status", {})
+                conditions = [
+                    each for each in status.get("conditions", ()) if each["type"] != "Ready"
+                ]
+                conditions.append({"type": "Ready", "status": "False"})
+                if status:
+                    self.status(name, **{**status, "conditions": conditions})
 
     def close(self) -> None:
         self.cut_execs()
@@ -107,6 +113,17 @@ class StandInHandler(Handler):
                 grace = body.get("gracePeriodSeconds", query.get("gracePeriodSeconds", [None])[0])
                 self.cluster.remove(PODS, name, None if grace is None else float(grace))
                 self._answer(200, pod)
+
+    @override
+    def _not_admitted(self, kind: str, body: dict[str, Any]) -> str:
+        if kind == NAMESPACES:
+            return ""
+        namespace = urlsplit(self.path).path.split("/namespaces/")[1].partition("/")[0]
+        body["metadata"]["namespace"] = namespace
+        has_account = namespace == NAMESPACE or self.cluster.get(ACCOUNTS, "default")
+        if kind == PODS and not has_account:
+            return f'error looking up service account {namespace}/default: "default" not found'
+        return ""
 
     def _place(self, path: str) -> tuple[str, str, str]:
         """Kind, name and part; any namespace will do."""

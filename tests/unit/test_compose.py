@@ -91,8 +91,16 @@ def test_what_is_mounted_into_the_watchers_is_about_this_system() -> None:
     assert sorted(targets) == sorted(f"{name}:8080" for name in (*FUNCTIONS, "runner"))
     collector = yaml.safe_load((SOURCE_ROOT / "deploy/compose/collector.yaml").read_text())
     listens = collector["receivers"]["otlp"]["protocols"]["http"]["endpoint"]
-    asked = composed("alone")["services"]["exec"]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"]
-    assert listens.rpartition(":")[2] == asked.rpartition(":")[2]
+    asked = composed("alone")["services"]["exec"]["environment"]
+    assert listens.rpartition(":")[2] == asked["OTEL_EXPORTER_OTLP_ENDPOINT"].rpartition(":")[2]
+    # What it has no pipeline for it answers with 404, each time it is sent.
+    taken = set(collector["service"]["pipelines"])
+    sent = {
+        signal
+        for signal in ("traces", "metrics")
+        if asked.get(f"OTEL_{signal.upper()}_EXPORTER", "otlp") == "otlp"
+    }
+    assert sent == taken
 
 
 def test_git_ignores_the_secrets() -> None:

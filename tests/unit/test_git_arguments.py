@@ -104,6 +104,17 @@ REFUSED = [
     "config include.path evil",
     "config CORE.FSMONITOR evil",
     "config --unset core.hooksPath",
+    "config core.hooksPath list",
+    "config core.fsmonitor get",
+    "config --local core.sshCommand list",
+    "mv planted/hooks/pre-commit .git/hooks/pre-commit",
+    "mv -f file ./.git/config",
+    "mv file planted/../.git/hooks",
+    "read-tree --index-output=../../y HEAD",
+    "apply --build-fake-ancestor=../../y patch",
+    "apply --build-f ../../y patch",
+    "format-patch -1 --suffix=/../../y",
+    "gc --expire-to=../../y",
     "status --help",
     "",
 ]
@@ -138,6 +149,9 @@ TAKEN = [
     "config --get core.pager",
     "config core.pager",
     "config --list --show-origin",
+    "config get core.hooksPath",
+    "config list",
+    "mv file ../other/.github",
     "add --update",
     "worktree add ../../x/y".replace("../../", ""),
 ]
@@ -199,6 +213,10 @@ class Place:
             (bare / "hooks").mkdir(exist_ok=True)
             (bare / "hooks" / name).unlink(missing_ok=True)
             (bare / "hooks" / name).symlink_to(self.evil)
+        (self.repository / "list").mkdir()
+        (self.repository / "list" / "pre-commit").symlink_to(self.evil)
+        shutil.copy(self.evil, self.repository / "executable")
+        self.run("add", "executable")
         for number in range(3):
             (self.repository / "file").write_text(f"{number}\n")
             self.run("add", "file")
@@ -229,6 +247,7 @@ class Place:
         )
 
     def tidy_up(self) -> None:
+        (self.repository / ".git/hooks/pre-commit").unlink(missing_ok=True)
         for line in ("bisect reset", "rebase --abort", "reset -q --hard", "checkout -qf main"):
             self.run(*line.split())
         self.ran()
@@ -268,6 +287,8 @@ WORKING = [
     "bisect run evil",
     "grep -Oevil 2",
     "config alias.hurt !evil",
+    "mv executable .git/hooks/pre-commit",
+    "config core.hooksPath list",
 ]
 
 
@@ -281,6 +302,9 @@ def test_the_planted_programs_would_be_run_by_a_plain_git(template: Place, line:
     if "alias" in line:
         template.run("hurt")
         template.run("config", "--unset", "alias.hurt")
+    if "hooks" in line:
+        template.run("commit", "-qm", "x", "--allow-empty")
+        template.run("config", "--unset", "core.hooksPath")
     ran = template.ran()
     template.tidy_up()
     assert ran

@@ -25,7 +25,7 @@ failing.start(); failing.join()
 import flask
 app = flask.Flask("test")
 with app.test_request_context(headers={"traceparent": "00-%s-00f067aa0ba902b7-01" % ("a" * 32)}):
-    flask.g.request_id = "req-1"
+    flask.request.environ["rdev.request_id"] = "req-1"
     logging.getLogger("a").warning("within\\na request")
 with app.test_request_context(headers={"traceparent": "nonsense"}):
     logging.getLogger("a").warning("traced by nobody")

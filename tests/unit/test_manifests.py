@@ -61,6 +61,17 @@ def test_an_overlay_holds_to_every_rule(overlay: str) -> None:
     assert problems(rendered(overlay)) == []
 
 
+def test_who_tells_how_the_queue_stands_is_always_there_to_be_asked() -> None:
+    """A PodMonitor has pods asked, and none at zero: an alert would take that for a failure."""
+    (system,) = (
+        each
+        for each in rendered("production")
+        if each["metadata"]["name"] == "system" and "knative" in each["apiVersion"]
+    )
+    notes = system["spec"]["template"]["metadata"]["annotations"]
+    assert int(notes["autoscaling.knative.dev/min-scale"]) >= 1
+
+
 def test_every_example_of_a_secret_is_to_be_filled_in() -> None:
     for document in yaml.safe_load_all((KNATIVE / "secrets.example.yaml").read_text()):
         for key, value in document["stringData"].items():

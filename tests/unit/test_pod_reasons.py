@@ -93,8 +93,30 @@ def test_a_container_that_was_started_anew_has_another_start_and_the_reason() ->
     assert pod is not None
     assert pod.running
     assert pod.ref.container_started == "2026-11-24T10:00:00Z+0"
+    assert pod.end is None
+    assert pod.end_before is not None
+    assert pod.end_before.reason == "oom_killed"
+
+
+def test_one_that_was_deleted_went_for_that_and_not_for_how_its_container_ended() -> None:
+    going = {**POD["metadata"], "deletionTimestamp": "2026-11-24T10:00:00Z"}
+    for code, ended in ((0, "Completed"), (137, "Error")):
+        container = {"name": "app", "state": terminated(ended, code)}
+        status = {"phase": "Failed", "containerStatuses": [container]}
+        pod = pod_of({**POD, "metadata": going, "status": status})
+        assert pod is not None
+        assert pod.end is not None
+        assert pod.end.reason == "deleted"
+
+
+def test_one_that_is_taken_away_while_it_is_deleted_went_for_that() -> None:
+    going = {**POD["metadata"], "deletionTimestamp": "2026-11-24T10:00:00Z"}
+    container = {"name": "app", "state": terminated("Error", 137)}
+    status = {**disrupted("DeletionByTaintManager"), "containerStatuses": [container]}
+    pod = pod_of({**POD, "metadata": going, "status": status})
+    assert pod is not None
     assert pod.end is not None
-    assert pod.end.reason == "oom_killed"
+    assert pod.end.reason == "node_lost"
 
 
 def test_without_the_label_it_is_nothing_to_rdev() -> None:

@@ -5,8 +5,7 @@ import threading
 import pytest
 
 from live_stack import wait_for
-from rdev.adapters.archive.breaker import Breaker
-from rdev.errors import SegmentDamaged, StoreUnavailable
+from rdev.errors import StoreUnavailable
 from rdev.services.readiness import Dependency, Look, readiness
 
 
@@ -104,53 +103,3 @@ def test_an_error_of_another_kind_tells_its_name_alone() -> None:
     _, checks = readiness({"one": Dependency(Look(ask))})
     assert "secret" not in str(checks)
     assert "ValueError" in checks["one"]["reason"]
-
-
-def failing() -> None:
-    raise StoreUnavailable("It does not answer.")
-
-
-def opened(**settings: float) -> Breaker:
-    breaker = Breaker(failures=2, **settings)
-    for _ in range(2):
-        assert breaker.state == "closed"
-        with pytest.raises(StoreUnavailable, match="does not answer"):
-            breaker.call(failing)
-    return breaker
-
-
-def test_a_breaker_refuses_after_failures_in_a_row() -> None:
-    breaker, called = opened(pause_s=3600), []
-    assert breaker.state == "open"
-    with pytest.raises(StoreUnavailable, match="left alone"):
-        breaker.call(lambda: called.append(1))
-    assert called == []
-
-
-def test_a_breaker_lets_one_try_through_and_closes_with_its_success() -> None:
-    breaker, inside, go = opened(pause_s=0), threading.Event(), threading.Event()
-    assert breaker.state == "half-open"
-
-    def slow() -> None:
-        inside.set()
-        go.wait(60)
-
-    trying = threading.Thread(target=breaker.call, args=(slow,))
-    trying.start()
-    inside.wait(60)
-    with pytest.raises(StoreUnavailable, match="left alone"):
-        breaker.call(lambda: None)
-    go.set()
-    trying.join()
-    assert breaker.state == "closed"
-
-
-def test_a_breaker_takes_a_damaged_segment_for_an_answer() -> None:
-    breaker = Breaker(failures=1)
-
-    def damaged() -> None:
-        raise SegmentDamaged("it cannot be decompressed")
-
-    with pytest.raises(SegmentDamaged):
-        breaker.call(damaged)
-    assert breaker.state == "closed"

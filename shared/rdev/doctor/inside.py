@@ -51,7 +51,12 @@ class Inside:
         if not isinstance(self._read, Settings):
             return asked
         read = self._read
-        postgres = PostgresChecks(read.database_url.get_secret_value(), self._migrations, self._now)
+        postgres = PostgresChecks(
+            read.database_url.get_secret_value(),
+            self._migrations,
+            self._now,
+            max_concurrent=read.default_max_concurrent,
+        )
         redis = RedisChecks(read.redis_url.get_secret_value(), self._now)
         asked += [Check("pepper", self._pepper), *postgres.checks(), *redis.checks()]
         asked.append(Check("archive", self._archive, needs))

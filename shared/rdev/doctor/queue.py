@@ -14,14 +14,16 @@ _RUNNERS = (
 )
 
 
-def judged_queue(depth: Iterable[Mapping[str, Any]]) -> str:
-    """Of the rows of GET /queue. Raises Trouble."""
+def judged_queue(depth: Iterable[Mapping[str, Any]], claimable: int | None = None) -> str:
+    """Of the rows of GET /queue, and how many of those that wait no limit holds, where that is
+    known. Raises Trouble."""
     rows = list(depth)
     waiting = sum(int(row["waiting"]) for row in rows)
     running = sum(int(row["running"]) for row in rows)
     oldest_s = max((float(row["oldest_s"]) for row in rows), default=0.0)
     found = f"{waiting} wait, the oldest for {oldest_s:.0f} s; {running} run"
-    if oldest_s > _TOO_LONG_S or (oldest_s > _LONG_S and not running):
+    free = not running if claimable is None else claimable > 0
+    if free and oldest_s > (_TOO_LONG_S if running else _LONG_S):
         raise Trouble(found, f"Nobody takes them. {_RUNNERS}")
     if oldest_s > _LONG_S:
         raise Trouble(

@@ -22,8 +22,12 @@ _BACKLOG_S = 300.0
 
 
 class PostgresChecks:
-    def __init__(self, url: str, migrations: Path, now: Callable[[], float]) -> None:
+    def __init__(
+        self, url: str, migrations: Path, now: Callable[[], float], *, max_concurrent: int
+    ) -> None:
+        """`max_concurrent`: the limit of keys that have none of their own."""
         self._url, self._migrations, self._now = url, migrations, now
+        self._max_concurrent = max_concurrent
 
     def checks(self) -> list[Check]:
         tables = ("postgres", "migrations")
@@ -89,7 +93,9 @@ class PostgresChecks:
 
     def _queue(self) -> str:
         with self._sql() as sql:
-            return judged_queue(QueueRows(sql).depth())
+            queue = QueueRows(sql)
+            claimable = sum(queue.claimable(self._max_concurrent).values())
+            return judged_queue(queue.depth(), claimable)
 
     def _sweep(self) -> str:
         with self._sql() as sql:

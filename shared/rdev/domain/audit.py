@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from rdev.domain.audit_progress import Progress
+from rdev.domain.redaction import redact_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +45,20 @@ class AuditEntry:
 
 def canonical(entry: AuditEntry, at: datetime) -> str:
     """The text to be written down: JSON with sorted names, nothing that is null, and a version of
-    this format. The database puts its own time in and prints it anew: the chain is made of the
-    UTF-8 bytes that it stores."""
+    this format; what looks like a secret masked, whoever put it where. The database puts its own
+    time in and prints it anew: the chain is made of the UTF-8 bytes that it stores."""
     named = {
         "v": 1,
         "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
         "action": entry.action,
         "key_id": entry.key_id,
-        "key_name": entry.key_name,
+        "key_name": redact_value(entry.key_name),
         "address": entry.address,
         "request": entry.request_id,
         "project": entry.project_id,
         "subject": entry.subject,
         "outcome": entry.outcome,
-        "details": dict(entry.details) or None,
+        "details": redact_value(entry.details) or None,
     }
     given = {name: _storable(value) for name, value in named.items() if value is not None}
     return json.dumps(given, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -163,15 +163,18 @@ class Claim:
     failures: int
     """How often starting it has failed for reasons of rdev's own."""
     running_s: float = 0.0
-    """For how long it has been running by the database's clock, as it was claimed."""
+    """For how long it has been running by the database's clock, as it was claimed: since its start,
+    where that is known, else since it was claimed first."""
     waits: int = 0
     """How often it was put back because its workspace was not there yet."""
     waited_s: float = 0.0
-    """How long ago that was for the first time."""
+    """How long it has been waiting so, from look to look."""
     stopping: Stopping | None = None
     """That an earlier runner had begun to end it."""
     workspace_life: str | None = None
     """The life of its workspace's files (`Workspace.life`) in which it may have been started."""
+    handed_over: bool = False
+    """That the runner before gave it back as it ended; else that one's lease ran out."""
 
     @property
     def surely_first(self) -> bool:

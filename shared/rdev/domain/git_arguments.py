@@ -38,13 +38,16 @@ _WRITES = "writes a file of your choice; git's output is the command's output"
 _CONFIG = "any setting can run a program; ask with `config`, set it in the workspace by /shell"
 
 _LONG = {
+    "--build-fake-ancestor": _WRITES,
     "--config": _CONFIG,
     "--config-env": _CONFIG,
     "--exec": _RUNS,
     "--exec-path": _RUNS,
+    "--expire-to": _WRITES,
     "--extcmd": _RUNS,
     "--git-dir": _ELSEWHERE,
     "--help": "opens a manual page; use -h",
+    "--index-output": _WRITES,
     "--open-files-in-pager": _RUNS,
     "--output": _WRITES,
     "--output-directory": _WRITES,
@@ -52,6 +55,7 @@ _LONG = {
     "--receive-pack": _RUNS,
     "--separate-git-dir": _ELSEWHERE,
     "--strategy": "runs the program git-merge-…; use --strategy-option",
+    "--suffix": _WRITES,
     "--template": "brings hooks, which are programs",
     "--unsafe-paths": "writes outside the workspace",
     "--upload-pack": _RUNS,
@@ -75,8 +79,8 @@ _MAKES_FOLDERS = {"bundle", "clone", "init", "submodule", "worktree"}
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.-]*::")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
-_READS = {"--get", "--get-all", "--get-regexp", "--list", "-l", "get", "list"}
-_CONFIG_FLAGS = _READS | {
+_READ_OPTIONS = {"--get", "--get-all", "--get-regexp", "--list", "-l"}
+_CONFIG_FLAGS = _READ_OPTIONS | {
     *("--local", "--global", "--worktree", "--show-origin", "--show-scope", "--name-only"),
     *("--null", "-z", "--bool", "--int", "--path", "--default", "--all", "--includes"),
     *("--add", "--unset", "--unset-all", "--replace-all"),
@@ -161,6 +165,9 @@ def _refused_value(arg: str, name: str) -> str | None:
         return f"{arg!r}: a transport that is a program of its own"
     if name in _MAKES_FOLDERS and not _URL.match(value) and _leads_out(value):
         return f"{arg!r}: must lie inside the workspace, as a relative path, and not in .git"
+    if name == "mv" and ".git" in value.split("/"):
+        # git moves the file first, and finds out then that it tracks nothing there.
+        return f"{arg!r}: nothing is moved into .git, where a file can be a hook"
     return None
 
 
@@ -174,7 +181,11 @@ def _config_problem(given: Sequence[str]) -> str | None:
         if arg.startswith("-") and arg.partition("=")[0] not in _CONFIG_FLAGS:
             return f"{arg!r}: config does not take this here"
     words = [arg for arg in given if not arg.startswith("-")]
-    reads = not _READS.isdisjoint(given) and words[:1] not in (["set"], ["unset"])
+    first = words[0] if words else ""
+    # `get` and `list` read where they come first; later they are values, as in `core.pager list`.
+    reads = first in ("get", "list") or (
+        first not in ("set", "unset") and not _READ_OPTIONS.isdisjoint(given)
+    )
     plain = [word for word in words if word not in ("set", "unset")]
     if reads or (len(words) == 1 and len(given) == 1):
         return None

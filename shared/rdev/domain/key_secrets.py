@@ -5,7 +5,6 @@ costs no look-up. Stored is its HMAC-SHA256 under a pepper, fast on purpose: tha
 need no slow hash. Peppers have versions, so that one can be replaced while keys live on.
 """
 
-import hashlib
 import hmac
 import secrets
 import string
@@ -85,7 +84,7 @@ def hint_of(secret: str) -> str:
 
 
 def _hash(secret: str, pepper: str) -> bytes:
-    return hmac.new(pepper.encode(), secret.encode(), hashlib.sha256).digest()
+    return hmac.digest(pepper.encode(), secret.encode(), "sha256")
 
 
 def _checksum(body: str) -> str:

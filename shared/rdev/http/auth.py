@@ -34,23 +34,32 @@ def require_ticket(ticket: str, project_id: str, scope: str) -> Caller:
 def address() -> Address | None:
     """Where this request comes from; None where that cannot be told."""
     if "address" not in g:
-        forwarded = ",".join(request.headers.getlist("X-Forwarded-For"))
+        environ = request.environ
+        # WSGI joins the lines of a header that comes more than once.
+        forwarded = environ.get("HTTP_X_FORWARDED_FOR", "")
         known = len(forwarded) <= _REMEMBERED
         find = _client_address if known else _client_address.__wrapped__
-        g.address = find(request.remote_addr, forwarded)
+        g.address = find(environ.get("REMOTE_ADDR"), forwarded)
     found: Address | None = g.address
     return found
 
 
 def _let_in(admit: Callable[[], Admitted], scope: str | None) -> Caller:
     admitted = admit()
-    g.key_id, g.key_name, g.window = admitted.key.id, admitted.key.name, admitted.window
+    kept = g._get_current_object()
+    kept.key_id, kept.key_name, kept.window = admitted.key.id, admitted.key.name, admitted.window
     metrics.LIMITER_DECISIONS.add("allowed" if admitted.window.allowed else "refused")
     if not admitted.window.allowed:
         raise TooManyRequests(retry_after_s=-(-admitted.window.retry_ms // 1000))
     if scope is not None and not admitted.key.allows(scope):
         raise Forbidden(f"This needs a key with the scope {scope}.")
-    return Caller(admitted.key, str(address()) if address() else None, request_id())
+    place = address()
+    return Caller(admitted.key, None if place is None else _text(place), request_id())
+
+
+@lru_cache(maxsize=1024)
+def _text(place: Address) -> str:
+    return str(place)
 
 
 @lru_cache(maxsize=1024)
@@ -65,9 +74,11 @@ def _trusted_proxies() -> tuple[Network, ...]:
 
 def _secret() -> str:
     """From `X-API-Key`, or `Authorization: Bearer`."""
-    if "X-API-Key" in request.headers:
-        return request.headers["X-API-Key"].strip()
-    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    environ: dict[str, str] = request.environ
+    given = environ.get("HTTP_X_API_KEY")
+    if given is not None:
+        return given.strip()
+    scheme, _, secret = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() != "bearer":
         raise Unauthorized
     return secret.strip()

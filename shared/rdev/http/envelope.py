@@ -4,8 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Response, g, request
-from werkzeug.datastructures import Headers
+from flask import Response, request
 
 from rdev.domain.ids import new_id
 from rdev.domain.instants import timestamp
@@ -27,21 +26,29 @@ STATUS = {
     "SERVICE_UNAVAILABLE": 503,
 }
 
+REQUEST_ID = "rdev.request_id"
+"""Where a request's environ has it."""
 _MAX_REQUEST_ID = 128
 
 
 def request_id() -> str:
     """This request's id: the caller's `X-Request-ID` where it is presentable, else a new one."""
-    if "request_id" not in g:
-        g.request_id = presentable_request_id(request.headers)
-    return str(g.request_id)
+    return request_id_of(request.environ)
 
 
-def presentable_request_id(headers: Headers) -> str:
-    asked = headers.get("X-Request-ID", "")
-    usable = asked.isascii() and asked.isprintable() and 0 < len(asked) <= _MAX_REQUEST_ID
+def request_id_of(environ: dict[str, Any]) -> str:
+    """The same, also where there is no Flask around."""
+    known: str | None = environ.get(REQUEST_ID)
+    if known is None:
+        asked = environ.get("HTTP_X_REQUEST_ID", "")
+        known = environ[REQUEST_ID] = asked if _presentable(asked) else new_id("req")
+    return known
+
+
+def _presentable(asked: str) -> bool:
+    usable = 0 < len(asked) <= _MAX_REQUEST_ID and asked.isascii() and asked.isprintable()
     # It is written down in many places: what looks like a secret is none to be.
-    return asked if usable and redact(asked) == asked else new_id("req")
+    return usable and redact(asked) == asked
 
 
 def meta(**more: Any) -> dict[str, Any]:

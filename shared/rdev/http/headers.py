@@ -1,10 +1,10 @@
-"""The security headers of every answer. A page that needs more than an API answer sets its own
-Content-Security-Policy, which then stays."""
+"""The security headers of every answer, and what else is left to be added to it. A page that needs
+more than an API answer sets its own Content-Security-Policy, which then stays."""
 
 from collections.abc import Iterable
 from typing import Any
 
-from rdev.http.middleware import WSGI, Environ, adding
+from rdev.http.middleware import MORE_HEADERS, WSGI, Environ, adding
 
 # `sandbox`: output is whatever a command wrote, and must not become a page of this origin.
 CONTENT_SECURITY_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
@@ -27,6 +27,7 @@ class SecurityHeaders:
         wanted = _OVER_TLS if environ.get("wsgi.url_scheme") == "https" else _ALWAYS
 
         def lacking(there: set[str]) -> list[tuple[str, str]]:
-            return [(name, value) for name, value in wanted if name.lower() not in there]
+            more = [(name, value) for name, value in wanted if name.lower() not in there]
+            return [*environ.get(MORE_HEADERS, ()), *more]
 
         return self._app(environ, adding(start_response, lacking))

@@ -44,6 +44,8 @@ _SERVING = {
     "runner": Serving(_THREADS, 8),
 }
 _OTHERS = Serving(_THREADS, 16)
+_WOKEN = frozenset({"runner", "webhooks"})
+"""Those that work inside a request for as long as there is something to do."""
 
 
 def serving(target: str) -> Serving:
@@ -52,7 +54,7 @@ def serving(target: str) -> Serving:
 
 
 def _served(target: str, bind: str) -> "Served":
-    from rdev.platform.served import Served, end_streams_with, end_telemetry
+    from rdev.platform.served import Served, end_streams_with, end_telemetry, hand_over_with
 
     how = serving(target)
 
@@ -70,7 +72,7 @@ def _served(target: str, bind: str) -> "Served":
         worker_tmp_dir=_SHARED_MEMORY if Path(_SHARED_MEMORY).is_dir() else None,
         graceful_timeout=GRACE_S,
         proc_name=f"rdev {target}",
-        post_worker_init=end_streams_with,
+        post_worker_init=hand_over_with if target in _WOKEN else end_streams_with,
         worker_exit=end_telemetry,
     )
 

@@ -26,17 +26,16 @@ def load_function(noun: str, root: Path = SOURCE_ROOT) -> WSGI:
 
 class Gateway:
     def __init__(self, apps: dict[str, WSGI]) -> None:
-        # What is no path at all, such as the `*` of OPTIONS, goes where no rule matches.
-        self._others = apps[ROUTES[-1].function]
-        # DOTALL: a path may hold a newline, and each must lead somewhere.
-        self._routes = [
-            (re.compile(route.regex(), re.DOTALL), apps[route.function]) for route in ROUTES
-        ]
+        self._apps = [apps[route.function] for route in ROUTES]
+        # One group for each route, and the first that matches. DOTALL: a path may hold a newline,
+        # and each must lead somewhere.
+        self._routes = re.compile("|".join(f"({route.regex()})" for route in ROUTES), re.DOTALL)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "/") or "/"
-        found = (app for pattern, app in self._routes if pattern.fullmatch(path))
-        return next(found, self._others)(environ, start_response)
+        found = self._routes.fullmatch(environ.get("PATH_INFO") or "/")
+        # What is no path at all, such as the `*` of OPTIONS, goes where no rule matches.
+        app = self._apps[-1 if found is None or found.lastindex is None else found.lastindex - 1]
+        return app(environ, start_response)
 
 
 @lru_cache(maxsize=1)

@@ -38,8 +38,9 @@ def _say_where(_logger: object, _method: str, event: Event) -> Event:
     traceparent = tracing.context() or ""
     flask = sys.modules.get("flask")  # not every process has requests
     if flask is not None and flask.has_request_context():
-        event["request_id"] = flask.g.get("request_id")
-        traceparent = traceparent or flask.request.headers.get("traceparent", "")
+        environ = flask.request.environ
+        event["request_id"] = environ.get("rdev.request_id")  # http.envelope's REQUEST_ID
+        traceparent = traceparent or environ.get("HTTP_TRACEPARENT", "")
     if found := _TRACEPARENT.fullmatch(traceparent):
         event["trace_id"], event["span_id"] = found.groups()
     return event

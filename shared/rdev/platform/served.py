@@ -1,6 +1,8 @@
 """What every process of ours that listens has of gunicorn: limits, and one worker, which loads what
 is served, so that the master holds neither sockets nor threads of the stores."""
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +11,7 @@ from gunicorn.app.base import BaseApplication
 from rdev.config import settings
 from rdev.platform import starting
 
+_LOOK_S = 0.1
 _ALWAYS = {
     # The master is up; then its worker starts, until it has loaded what it serves.
     "when_ready": lambda _arbiter: starting.end(),
@@ -52,6 +55,21 @@ def end_streams_with(worker: Any) -> None:
     from rdev.http.sse import end_streams_when
 
     end_streams_when(lambda: not worker.alive)
+
+
+def hand_over_with(worker: Any) -> None:
+    """gunicorn's post_worker_init: what was woken hands over when the worker is to end. Else it
+    would go on claiming in its request, which gunicorn waits for, until it is killed."""
+
+    def wait() -> None:
+        from rdev import wiring
+
+        while worker.alive:
+            time.sleep(_LOOK_S)
+        wiring.stop_woken_runners()
+        wiring.stop_woken_deliveries()
+
+    threading.Thread(target=wait, name="hand-over", daemon=True).start()
 
 
 def end_telemetry(_arbiter: Any, _worker: Any) -> None:

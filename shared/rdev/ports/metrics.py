@@ -6,6 +6,13 @@ Labels have few values: routes are templates, and no id, name or address of anyb
 from rdev.ports.measuring import Counter, Gauge, Histogram, Level
 
 _QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+# What alerts look out for is told from the beginning as 0: else the first of it is no increase.
+_ALERTED_ENDS = (
+    ("lost", "killed_outside"),
+    ("lost", "workspace_lost"),
+    ("failed", "infrastructure"),
+    ("failed", "workspace_not_ready"),
+)
 _PATIENT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0)
 
 BUILD = Gauge("rdev.build.info", "", "1; what runs here.", ("version", "python"))
@@ -29,7 +36,7 @@ HTTP_DURATION = Histogram(
     "s",
     "Until the answer began to leave. Left out are event streams, and requests that were asked "
     "to wait for a command's end.",
-    ("function", "route"),
+    ("function", "route", "method"),
     bounds=_QUICK,
 )
 LIMITER_DECISIONS = Counter(
@@ -64,8 +71,19 @@ QUEUE_OLDEST = Gauge(
     "For how long the oldest waiting command has waited; 0: none waits. From the database.",
     ("priority",),
 )
+QUEUE_CLAIMABLE = Gauge(
+    "rdev.queue.claimable",
+    "{command}",
+    "Of those that wait, the ones that no limit of their key or project holds, and no workspace "
+    "that is on its way: a runner could take one of them now. From the database.",
+    ("priority",),
+)
 QUEUE_CLAIMS = Counter(
-    "rdev.queue.claims", "{claim}", "Commands taken from the queue by a runner.", ("priority",)
+    "rdev.queue.claims",
+    "{claim}",
+    "Commands taken from the queue by a runner.",
+    ("priority",),
+    known=(("high",), ("normal",), ("low",)),
 )
 QUEUE_WAIT = Histogram(
     "rdev.queue.wait",
@@ -77,14 +95,15 @@ QUEUE_WAIT = Histogram(
 LEASES_TAKEN_OVER = Counter(
     "rdev.leases.taken_over",
     "{lease}",
-    "Commands that a runner took over since their lease had run out.",
+    "Commands that a runner took over since their lease had run out. Not those that were handed "
+    "over by a runner that ended.",
 )
 COMMANDS_FINISHED = Counter(
     "rdev.commands.finished",
     "{command}",
     "Commands that ended, by kind, status and the record's reason (none: succeeded).",
     ("kind", "status", "reason"),
-    known=tuple((kind, "lost", "killed_outside") for kind in ("shell", "git", "claude")),
+    known=tuple((kind, *end) for kind in ("shell", "git", "claude") for end in _ALERTED_ENDS),
 )
 COMMAND_FIRST_OUTPUT = Histogram(
     "rdev.command.first_output",
@@ -102,7 +121,9 @@ SWEEPS = Counter(
     "rdev.sweeps", "{sweep}", "Steps of sweeps, by result: done or failed.", ("result",)
 )
 SWEPT_AT = Gauge(
-    "rdev.sweep.last_done.timestamp", "s", "When a sweep was last whole, in Unix time."
+    "rdev.sweep.last_done.timestamp",
+    "s",
+    "When anybody's sweep was last whole, in Unix time; 0: never. From the database.",
 )
 WAKEUPS = Counter(
     "rdev.wakeups",
@@ -132,6 +153,7 @@ WORKSPACE_FAILURES = Counter(
     "{failure}",
     "Times that a command's workspace was not to be had: not_ready or unavailable.",
     ("why",),
+    known=(("not_ready",), ("unavailable",)),
 )
 
 # --- streams ------------------------------------------------------------------------------------
@@ -151,8 +173,8 @@ STREAM_GAPS = Counter(
     "rdev.stream.gaps",
     "{gap}",
     "Gaps told to readers, by reason.",
-    ("reason",),
-    known=(("trimmed",), ("expired",), ("lost",)),
+    ("of", "reason"),
+    known=tuple((of, why) for of in ("command", "project") for why in ("trimmed", "lost")),
 )
 
 # --- webhooks -----------------------------------------------------------------------------------
@@ -218,8 +240,8 @@ REDIS_CONNECTIONS = Gauge(
 BREAKER_OPEN = Gauge(
     "rdev.breaker.open",
     "",
-    "1 while a circuit breaker of this process refuses at once: gate (Redis, for keys) or "
-    "kubernetes.",
+    "1 while a circuit breaker of this process refuses at once: gate (Redis, for keys), archive "
+    "or kubernetes.",
     ("breaker",),
 )
 ARCHIVE_OPERATIONS = Histogram(

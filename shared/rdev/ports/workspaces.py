@@ -104,8 +104,10 @@ class Workspaces(Protocol):
     """The workspaces of all projects. Every method raises WorkspaceUnavailable when what it needs
     cannot be asked."""
 
-    def of(self, project_id: str) -> Workspace:
-        """Where its commands run now. Raises WorkspaceNotReady where it does not run."""
+    def of(self, project_id: str, life: str | None = None) -> Workspace:
+        """Where its commands run now; should there be several such places, the one whose files
+        have this life (`Workspace.life`), as long as it is there. Raises WorkspaceNotReady where
+        it does not run."""
 
     @property
     def stoppable(self) -> bool:

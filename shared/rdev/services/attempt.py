@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from rdev.domain.commands import Command, Ending, Status, Stopping
 from rdev.domain.events import QUEUED, STARTED
@@ -25,11 +25,12 @@ from rdev.services.awaiting import Awaiting
 from rdev.services.closing import Closing, count_end
 from rdev.services.feeding import Feeding
 from rdev.services.following import Following, Rules
+from rdev.services.giving_up import GivingUp
 from rdev.services.going_back import GoingBack
 from rdev.services.leases import Held, LeaveIt, insist, leave, leave_if_told
 from rdev.services.lifecycle import Lifecycle
 from rdev.services.messaging import messaging
-from rdev.services.pauses import MOST_FAILURES, Errors, Missing, Pauses
+from rdev.services.pauses import MOST_FAILURES, Errors, Pauses
 
 log = logging.getLogger(__name__)
 
@@ -89,11 +90,13 @@ class Attempt:
     def _follow(self, held: Held) -> Ending | None:
         """The command's end, or None where it went back into the queue."""
         seeing: Following | Awaiting | None = None
-        pauses, errors, missing = Pauses(self._stopping), Errors(), Missing(self._rules.gone_s)
+        pauses, errors = Pauses(self._stopping), Errors()
+        giving_up = GivingUp(held, self._lifecycle, self._workspaces, self._streams, self._rules)
         unreachable = 0
         asked = False  # whether its workspace may have been asked to start it
         while True:
             leave_if_told(held, self._stopping)
+            unanswered: WorkspaceUnavailable | None = None
             try:
                 seeing = seeing or self._following(held)
                 return seeing.to_its_end()
@@ -105,8 +108,7 @@ class Attempt:
                 if held.claim.surely_first and not asked:
                     return self._going_back.wait_for(held, exc.message)
                 log.info("workspace of %s: %s", held.claim.command.id, exc)
-                if (lost := self._lost(held, missing)) is not None:
-                    return lost
+                unanswered = exc
             except WorkspaceUnavailable as exc:
                 metrics.WORKSPACE_FAILURES.add("unavailable")
                 log.warning("workspace of %s: %s", held.claim.command.id, exc)
@@ -117,6 +119,7 @@ class Attempt:
                 in_vain = unreachable >= MOST_FAILURES and not (seeing and seeing.seen_to_start)
                 if in_vain and self._going_back.forestalled(held):
                     return Ending.never_ran(reason="infrastructure", message=exc.message)
+                unanswered = exc
             except StoreUnavailable as exc:
                 log.warning("following %s: %s", held.claim.command.id, exc)
             except Exception as exc:
@@ -126,12 +129,16 @@ class Attempt:
                     return self._going_back.put_back(held, _why(exc))
                 # From the beginning: what it had in mind may be what is wrong.
                 seeing = self._awaiting(held, exc) if errors.too_many() else None
+            if unanswered is not None:
+                lost = giving_up.end(unanswered, seeing)
+                if lost is not None:
+                    return lost
             pauses.pause()
 
     def _following(self, held: Held) -> Following:
         command = held.claim.command
         project = self._lifecycle.ready(command)
-        workspace = self._workspaces.of(command.project_id)
+        workspace = self._workspaces.of(command.project_id, held.claim.workspace_life)
         return Following(
             held.claim,
             {**(project.env if project else {}), **held.claim.env},
@@ -141,7 +148,8 @@ class Attempt:
             interrupted=lambda: leave_if_told(held, self._stopping),
             cancel_asked=lambda: held.cancel,
             on_ask=lambda life: self._asks(held, life),
-            on_start=lambda empty: self._started(held, stream_empty=empty),
+            on_start=lambda empty: self._tell_start(held, stream_empty=empty),
+            on_running=lambda: self._record_start(held),
             on_stop=lambda stop: self._stops(held, stop),
             on_output=lambda: _note_output(held),
             feed=Feeding(command, workspace, self._transaction, held.rung).step,
@@ -152,21 +160,24 @@ class Attempt:
         log.error("%s cannot be followed; its end is waited for", command.id)
         return Awaiting(
             held.claim,
-            self._workspaces.of(command.project_id),
+            self._workspaces.of(command.project_id, held.claim.workspace_life),
             self._streams,
             self._rules,
             why=_why(exc),
             interrupted=lambda: leave_if_told(held, self._stopping),
             cancel_asked=lambda: held.cancel,
-            on_start=lambda empty: self._started(held, stream_empty=empty),
+            on_start=lambda empty: self._tell_start(held, stream_empty=empty),
+            on_running=lambda: self._record_start(held),
             on_stop=lambda stop: self._stops(held, stop),
         )
 
-    def _started(self, held: Held, *, stream_empty: bool) -> None:
-        """The events, then the row: output may follow at once, and the row can be made good. But
+    def _tell_start(self, held: Held, *, stream_empty: bool) -> None:
+        """The events before the row: output may follow at once, and the row can be made good. But
         a stream that is not there is begun only for a lease that is ours for certain: a runner
         that slept through the command's end would leave a stream without an end."""
         command = held.claim.command
+        if held.started_at is None and not held.start_recorded:
+            held.started_at = time.monotonic()
         if stream_empty or time.monotonic() - held.confirmed_at > _CERTAIN_S:
             self._confirm(held)
         record = record_of(command)
@@ -177,16 +188,23 @@ class Attempt:
         data = {"command": {**record, "status": "running", "started_at": began}, "attempt": 1}
         self._streams.announce(*place, STARTED, data)
         reach("start.announced")
-        if command.started_at is None:
-            with self._transaction() as tx:
-                _note_start(tx, held)
+
+    def _record_start(self, held: Held) -> None:
+        """Of what runs on; of what has ended already, its end records it too."""
+        if not held.start_recorded:
+            # Not worth an fsync: the workspace's own files say the same.
+            self._ours(held, lambda tx: _note_start(tx, held, lasting=False))
+            held.start_recorded = True
             reach("start.recorded")
 
     def _confirm(self, held: Held) -> None:
         self._ours(held, lambda tx: _note_start(tx, held))
+        held.start_recorded = True
 
     def _asks(self, held: Held, life: str) -> None:
         self._ours(held, lambda tx: tx.queue.asked(*held.pair, life))
+        asked_in = held.claim.workspace_life or life
+        held.claim = replace(held.claim, workspace_life=asked_in)
 
     def _stops(self, held: Held, stop: Stopping) -> None:
         self._ours(held, lambda tx: tx.queue.stopping(*held.pair, stop))
@@ -197,20 +215,6 @@ class Attempt:
             ours = change(tx)
         if not ours:
             leave(held)
-
-    def _lost(self, held: Held, missing: Missing) -> Ending | None:
-        """The end of a command whose workspace somebody took away, and did not bring back."""
-        command = held.claim.command
-        try:
-            why = self._lifecycle.gone(command.project_id)
-            tail = self._streams.tail(command.project_id, command.id)
-        except (Unavailable, WorkspaceUnavailable):
-            return None
-        if not missing.for_long(missing=why is not None):
-            return None
-        ran = command.started_at is not None
-        end = Ending(Status.LOST, reason="workspace_lost", reason_message=why, ran=ran)
-        return replace(end, output=tail.position)
 
     def _finish(self, held: Held, ending: Ending) -> None:
         reach("finish.before")
@@ -231,6 +235,8 @@ class Attempt:
 
     def _close(self, held: Held, ending: Ending) -> Command | None:
         with self._transaction() as tx:
+            if ending.ran and not held.start_recorded:
+                _note_start(tx, held)
             closed = tx.queue.finish(
                 *held.pair,
                 ending,
@@ -263,15 +269,12 @@ def _note_output(held: Held) -> None:
         held.first_output_at = time.monotonic()
 
 
-def _note_start(tx: Transaction, held: Held) -> bool:
+def _note_start(tx: Transaction, held: Held, *, lasting: bool = True) -> bool:
     """Record the start, and tell of it where nobody has. False: the lease is lost."""
-    command = held.claim.command
-    before = None
-    if command.started_at is None:
-        before = tx.commands.get(command.project_id, command.id)
-    if not tx.queue.started(*held.pair):
-        return False
-    if before is not None and before.started_at is None:
-        began = datetime.now(UTC)
-        facts.command_started(tx, replace(before, status=Status.RUNNING, started_at=began))
-    return True
+    first = tx.queue.started(*held.pair, ago_s=held.started_s, lasting=lasting)
+    if first:
+        began = datetime.now(UTC) - timedelta(seconds=held.started_s)
+        facts.command_started(
+            tx, replace(held.claim.command, status=Status.RUNNING, started_at=began)
+        )
+    return first is not None

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from rdev.domain.commands import Claim, Ending, Position, Status, Stopping, one_line
 from rdev.domain.events import START
-from rdev.errors import Unavailable, WorkspaceUnavailable
+from rdev.errors import CommandRefused, Unavailable, WorkspaceUnavailable
 from rdev.ports import EventStreams, Liveness, Workspace
 from rdev.services.following import NO_LIVE_PROCESS, NOT_STARTED, Rules
 from rdev.services.leases import LeaveIt
@@ -39,16 +39,20 @@ class Awaiting:
         interrupted: Callable[[], None],
         cancel_asked: Callable[[], bool],
         on_start: Callable[[bool], None],
+        on_running: Callable[[], None],
         on_stop: Callable[[Stopping], None],
     ) -> None:
         self._command = claim.command
+        self._life = claim.workspace_life
         self._workspace = workspace
         self._streams = streams
         self._rules = rules
         self._why = why
         self._interrupted = interrupted
         self._cancel_asked = cancel_asked
+        self.answered_at = 0.0
         self._on_start = on_start
+        self._on_running = on_running
         self._stops = Stops(
             claim,
             workspace,
@@ -63,20 +67,43 @@ class Awaiting:
         while True:
             self._interrupted()
             liveness = self._workspace.liveness(command_id)
+            self.answered_at = time.monotonic()
             if liveness in NOT_STARTED and (ending := self._never_started()):
                 return ending
             if liveness is Liveness.CANCELLED:
                 return self._prevented()
             if liveness in NO_LIVE_PROCESS:
                 return self._ending()
+            self._on_running()
             self._stops.runs()
             self._stops.end_if_due(0)
             self._workspace.wait(command_id, self._stops.next_look_s(self._rules.wait_s))
 
     def _never_started(self) -> Ending | None:
-        if self._command.started_at is not None:
-            return Ending(Status.LOST, reason="workspace_lost")
-        return self._prevented() if self._workspace.forestall(self._command.id) else None
+        ran = self._command.started_at is not None
+        if not ran:
+            if not self._workspace.forestall(self._command.id):
+                return None
+            if not self._forgotten():  # in this order: the files may be others by then
+                return self._prevented()
+        why = self._workspace.loss(self._command.id)
+        tail = self._streams.tail(self._command.project_id, self._command.id)
+        return Ending(
+            Status.LOST,
+            reason="workspace_lost",
+            reason_message=one_line(why) if why else None,
+            output=tail.position,
+            ran=ran,
+        )
+
+    def _forgotten(self) -> bool:
+        """Whether it may have been started in files that are gone."""
+        if self._life is None:
+            return False
+        try:
+            return self._workspace.life() != self._life
+        except CommandRefused:  # nothing can run there now
+            return True
 
     def _prevented(self) -> Ending:
         if self._cancel_asked():
@@ -114,6 +141,7 @@ class Awaiting:
             reason=reason,
             reason_message=message,
             output=position,
+            truncated=self._stops.too_much,
             stdout_sha256=sha256_of(self._workspace, command_id, "stdout") if whole else None,
             stderr_sha256=sha256_of(self._workspace, command_id, "stderr") if whole else None,
             over_at=over_at,
@@ -122,6 +150,8 @@ class Awaiting:
     def _carry(self) -> tuple[Position, bool]:
         """Where the stream ends, and whether that is all."""
         place = (self._command.project_id, self._command.id)
+        if self._stops.too_much:
+            return self._streams.tail(*place).position, False
         try:
             self._on_start(self._streams.tail(*place).last_id == START)
             position = carry_output(self._workspace, self._streams, self._command)

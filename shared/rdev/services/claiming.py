@@ -4,7 +4,7 @@ import logging
 import random
 from datetime import UTC, datetime
 
-from rdev.domain.commands import Claim, Priority
+from rdev.domain.commands import Claim
 from rdev.errors import StoreUnavailable
 from rdev.failpoints import reach
 from rdev.ports import Transaction, Transactions, metrics
@@ -53,7 +53,8 @@ class Claiming:
 
     def _count(self, claim: Claim, *, taken_over: bool) -> None:
         if taken_over:
-            metrics.LEASES_TAKEN_OVER.add()
+            if not claim.handed_over:
+                metrics.LEASES_TAKEN_OVER.add()
             return
         priority = claim.command.priority.value
         waited = datetime.now(UTC) - claim.command.queued_at
@@ -61,8 +62,8 @@ class Claiming:
         metrics.QUEUE_WAIT.record(waited.total_seconds(), priority)
 
     def _waiting(self, tx: Transaction) -> Claim | None:
-        order = [Priority.HIGH, Priority.NORMAL, Priority.LOW]
-        if random.random() < _OVERDUE_SHARE:  # noqa: S311 - a share, not a secret
+        order = tx.queue.waiting()
+        if order and random.random() < _OVERDUE_SHARE:  # noqa: S311 - a share, not a secret
             # One claim in five serves what has waited long, so nothing starves.
             order = [*tx.queue.overdue(_OVERDUE_S), *order]
         for priority in order:

@@ -8,7 +8,7 @@ to the sweep. However often it is done, by however many, the result is the same.
 import logging
 from collections.abc import Callable
 
-from rdev.domain.commands import Command
+from rdev.domain.commands import Command, Status
 from rdev.domain.events import FINISHED, QUEUED, STARTED, Announced
 from rdev.domain.records import record_of
 from rdev.failpoints import reach
@@ -47,13 +47,22 @@ class Closing:
         announce_end(self._streams, self._workspaces, command)
         reach("announce.after")
         if self._archive is None:
-            self._workspaces.of(command.project_id).clean(command.id)
+            clean_up(self._workspaces, command)
             reach("clean.after")
         with self._transaction() as tx:
             tx.queue.mark_announced(command.id)
         reach("closing.noted")
         if self._archive is not None:
             self._archive(command)
+
+
+def clean_up(workspaces: Workspaces, command: Command) -> None:
+    """Remove its files; and first what is left of one that was given up as its workspace did not
+    answer. Raises WorkspaceUnavailable."""
+    workspace = workspaces.of(command.project_id)
+    if command.status is Status.LOST:
+        workspace.signal(command.id, "KILL")
+    workspace.clean(command.id)
 
 
 def announce_end(streams: EventStreams, workspaces: Workspaces, command: Command) -> None:
@@ -67,7 +76,7 @@ def announce_end(streams: EventStreams, workspaces: Workspaces, command: Command
         queued, running = {**record, "status": "queued"}, {**record, "status": "running"}
         streams.announce(*place, QUEUED, {"command": queued})
         streams.announce(*place, STARTED, {"command": running, "attempt": 1})
-        carry_output(workspaces.of(command.project_id), streams, command)
+        carry_output(workspaces.of(command.project_id), streams, command, command.output)
         said = streams.announce(*place, FINISHED, {"command": record}, command.output)
     if said is Announced.BEHIND:
         log.warning("the stream of %s cannot be completed in Redis", command.id)

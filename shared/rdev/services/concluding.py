@@ -13,7 +13,7 @@ from rdev.domain.segments import size_of
 from rdev.errors import RdevError, StoreUnavailable, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, SegmentArchive, Transactions, Workspaces, tracing
-from rdev.services.closing import announce_end
+from rdev.services.closing import announce_end, clean_up
 from rdev.services.trails import SEGMENT_BYTES, Trail
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class Concluding:
         self._streams.forget(*trail.place, after_s=self._rules.redis_keeps_s)
         reach("archive.concluded")
         try:
-            self._workspaces.of(command.project_id).clean(command.id)
+            clean_up(self._workspaces, command)
         except WorkspaceUnavailable as exc:
             log.warning("files of %s stay behind: %s", command.id, exc)
             return _ended_long_ago(command)

@@ -64,7 +64,7 @@ class Deliveries:
         self._stopping = threading.Event()
         self._rung = threading.Event()
         self._made: list[Made] = []
-        self._renew_at = 0.0
+        self._renew_at = self._rebase_at = 0.0
         self.stopped = threading.Event()
 
     # --- as a resident process, or inside a request ----------------------------------------------
@@ -121,6 +121,7 @@ class Deliveries:
             self._rung.clear()
             self._record()
             self._renew()
+            self._rebase()
             claimed = self._claim() if self._may_claim(until) else 0
             found = found or claimed > 0
             if not claimed and not self._made and not self._senders.held():
@@ -215,6 +216,13 @@ class Deliveries:
                 ours = tx.deliveries.renew(held, lease_s=self._rules.lease_s)
             self._senders.renewed(ours, good_until)
         self._renew_at = time.monotonic() + self._rules.renew_s
+
+    def _rebase(self) -> None:
+        if time.monotonic() < self._rebase_at:
+            return
+        with self._transaction() as tx:
+            tx.deliveries.rebase()
+        self._rebase_at = time.monotonic() + self._rules.sweep_s
 
     # --- between and after -----------------------------------------------------------------------
 

@@ -19,7 +19,8 @@ from rdev.domain.segments import size_of
 from rdev.errors import Gone, RdevError, StoreUnavailable
 from rdev.ports import EventStreams, SegmentArchive
 from rdev.services.channels import Bell
-from rdev.services.history import CommandHistory, Ended, ProjectHistory
+from rdev.services.ends import Ended
+from rdev.services.history import CommandHistory, ProjectHistory
 from rdev.services.hub import TICK_S, Hub
 from rdev.services.readers import Reader
 from rdev.services.stored import Stored
@@ -166,7 +167,7 @@ class Events:
             return seen >= tail.last_id
         if tail.last_id == START and self._ended is not None:
             record = self._ended(project_id, command_id)
-            return record is not None and seen >= finished_id(record[0])
+            return record is not None and seen >= finished_id(record.totals)
         return False
 
 

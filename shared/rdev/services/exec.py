@@ -108,7 +108,7 @@ class Exec:
                     )
                     if known is not None:
                         return _same_again(tx.commands.get(project_id, known[0]), known[1], digest)
-                waiting = tx.commands.waiting_of(by.key.id)
+                waiting = tx.commands.waiting_of(by.key.id, most=self._queue_depth)
                 if waiting >= self._queue_depth:
                     raise TooManyRequests(
                         f"{self._queue_depth} commands of this key wait already. "

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 _MAX_TEXT = 16_384
 _LOOKED_AT = _MAX_TEXT + 4096
-"""More than is kept: a secret that was cut in two would not look like one."""
+"""More than is kept: a secret that was cut in two would not look like one. So text is redacted
+here before it is cut; the log itself does so with everything."""
 
 
 def key_created(tx: Transaction, by: Caller, key: Key) -> None:
@@ -80,7 +81,7 @@ def command_finished(tx: Transaction, command: Command) -> None:
 
 
 def project_created(tx: Transaction, by: Caller, project: Project) -> None:
-    asked = {"git_url": redact(project.git_url or ""), "env": sorted(project.env)}
+    asked = {"git_url": project.git_url or "", "env": sorted(project.env)}
     if project.template is not None:
         asked["template"] = project.template
     _by(tx, by, "project.created", project.id, project.id, details=asked)
@@ -243,5 +244,7 @@ def _held(key: Key) -> dict[str, Any]:
         "scopes": list(key.scopes),
         "projects": list(key.projects),
         "allowed_ips": [str(network) for network in key.allowed_ips],
+        "rate_limit": key.rate_limit,
+        "max_concurrent": key.max_concurrent,
         "expires_at": timestamp(key.expires_at),
     }

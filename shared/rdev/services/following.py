@@ -4,9 +4,10 @@ Any runner may do this at any time, also two at once: the workspace starts a com
 the stream takes each byte once. Where the stream ends is where following goes on.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from rdev.domain.argv import argv_of, stdin_of
@@ -18,6 +19,8 @@ from rdev.services.output import Output
 from rdev.services.stops import Stops
 
 _START_LOOK_S = 0.02
+_RECORD_START_S = 0.05
+"""What ends sooner has its start recorded with its end: a transaction less."""
 _START_AGAIN_S = 2.0
 _NEVER_STARTS_S = 30.0
 NOT_STARTED = (Liveness.UNKNOWN, Liveness.PREPARED)
@@ -35,6 +38,11 @@ class Rules:
     """How long a command waits in the queue for its workspace to come up."""
     gone_s: float = 15.0
     """After how long a workspace that is not there is gone, with the commands in it."""
+    aside_s: float = 10.0
+    """For how long one that is there must not have answered before its commands use no slots."""
+    silent_s: float = 60.0
+    """For how long one that is there must not have answered before a command is given up that had
+    to be over."""
 
 
 @contextmanager
@@ -50,13 +58,19 @@ def _timed() -> Iterator[None]:
         metrics.WORKSPACE_STARTS.record(time.monotonic() - began, result)
 
 
+def _call(what: str, *, leaf: bool = False) -> AbstractContextManager[tracing.Span]:
+    """The span of what a workspace is asked, as the conventions for remote calls have it."""
+    attributes = {"rpc.system.name": "rdev", "rpc.method": f"workspace/{what}"}
+    return tracing.span(f"workspace {what}", attributes, kind="client", leaf=leaf)
+
+
 class Following:
     """Follows one command. `interrupted` raises to leave it as it is (handover, lost lease);
     `cancel_asked` tells whether its cancel was asked for; `on_ask` records in which life of its
-    files the workspace is asked to start it; `on_start` records the start, and is told whether the
-    stream is empty; `on_stop` records that rdev ends it, before it does; `on_output` is told of
-    the first output, unless there was some before; `feed` carries input into its stdin, and says
-    in how many seconds to call it again."""
+    files the workspace is asked to start it; `on_start` tells of the start, and is told whether the
+    stream is empty; `on_running` records it of a command that runs on; `on_stop` records that rdev
+    ends it, before it does; `on_output` is told of the first output, unless there was some before;
+    `feed` carries input into its stdin, and says in how many seconds to call it again."""
 
     def __init__(
         self,
@@ -70,6 +84,7 @@ class Following:
         cancel_asked: Callable[[], bool],
         on_ask: Callable[[str], None],
         on_start: Callable[[bool], None],
+        on_running: Callable[[], None],
         on_stop: Callable[[Stopping], None],
         on_output: Callable[[], None],
         feed: Callable[[], float],
@@ -83,9 +98,12 @@ class Following:
         self._cancel_asked = cancel_asked
         self._on_ask = on_ask
         self._on_start = on_start
+        self._on_running = on_running
         self._on_output = on_output
         self._output_seen = False
         self._over_at: float | None = None
+        self.answered_at = 0.0
+        """When its workspace last did (monotonic)."""
         self._feed = feed
         self._feed_in_s = rules.wait_s
         self._stream_empty = False
@@ -95,6 +113,7 @@ class Following:
         """Whether the workspace was, so that it may have begun."""
         self._launched_at = self._asked_first_at = time.monotonic()
         self._start_noted = False
+        self._record_start_at = math.inf
         self._output = Output(claim.command, workspace, streams, on_lost=self._begin_anew)
         self._stops = Stops(
             claim,
@@ -116,11 +135,11 @@ class Following:
         self._stream_empty = self._output.join()
         self._output_seen = self._output_seen or self._output.written > 0
         # A leaf: its calls of Redis are as many as pieces of output.
-        with tracing.span("workspace follow", leaf=True):
+        with _call("follow", leaf=True):
             seen = self._until_over()
         if isinstance(seen, Ending):
             return seen
-        with tracing.span("workspace end"):
+        with _call("end"):
             return self._ending(seen)
 
     def _until_over(self) -> Liveness | Ending:
@@ -131,6 +150,7 @@ class Following:
             self._interrupted()
             # Liveness before the read: what is read after the end is all there is.
             liveness = self._workspace.liveness(command_id)
+            self.answered_at = time.monotonic()
             ending = self._until_started(liveness)
             if ending is not None:
                 return ending
@@ -138,13 +158,17 @@ class Following:
             # Never ahead of command.started: its id lies before that of any output.
             if over and self._over_at is None:
                 self._over_at = time.monotonic()
-            moved = self._start_noted and self._output.carry(final=over)
+            carries = self._start_noted and not self._stops.too_much
+            moved = carries and self._output.carry(final=over)
             if moved and not self._output_seen:
                 self._output_seen = True
                 self._on_output()
             if over and not moved:
                 return liveness
             if self._start_noted:
+                if not over and time.monotonic() >= self._record_start_at:
+                    self._on_running()
+                    self._record_start_at = math.inf
                 self._stops.end_if_due(self._output.written)
             if liveness is Liveness.RUNNING:
                 self._feed_in_s = self._feed()
@@ -183,7 +207,7 @@ class Following:
             self._on_ask(life)
             self._life = self._life or life
         reach("start.before")
-        with tracing.span("workspace start"), _timed():
+        with _call("start"), _timed():
             self._workspace.start(self._launch())
 
     def _forgotten(self) -> Ending | None:
@@ -199,12 +223,13 @@ class Following:
 
     def _workspace_lost(self, *, ran: bool) -> Ending:
         why = self._workspace.loss(self._command.id)
+        self._output.join()  # another runner may have carried some
         return Ending(
             Status.LOST,
             reason="workspace_lost",
             reason_message=one_line(why) if why else None,
             output=self._output.position,
-            ran=ran,
+            ran=ran or self._output.written > 0,
         )
 
     def _until_started(self, liveness: Liveness) -> Ending | None:
@@ -223,6 +248,7 @@ class Following:
         self._stops.runs()
         self._on_start(self._stream_empty)
         self._start_noted = True
+        self._record_start_at = time.monotonic() + _RECORD_START_S
         return None
 
     def _not_yet(self) -> Ending | None:
@@ -284,7 +310,8 @@ class Following:
         return self._workspace.liveness(self._command.id) in NO_LIVE_PROCESS
 
     def _next_look_s(self) -> float:
-        wait_s = min(self._rules.wait_s, self._feed_in_s)
+        to_record_s = max(0.0, self._record_start_at - time.monotonic())
+        wait_s = min(self._rules.wait_s, self._feed_in_s, to_record_s)
         if not self._start_noted:
             # Nothing in the command's files tells of a start that writes nothing.
             wait_s = _START_LOOK_S
@@ -323,7 +350,7 @@ class Following:
             output=self._output.position,
             stdout_sha256=self._output.sha256("stdout"),
             stderr_sha256=self._output.sha256("stderr"),
-            truncated=reason == "output_limit",
+            truncated=self._stops.too_much,
             usage=usage,
             over_at=self._over_at,
         )

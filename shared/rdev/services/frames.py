@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from rdev.domain.events import Entry, EntryId, Notice, gap, render
-from rdev.ports import ProjectFeed
+from rdev.ports import ProjectFeed, metrics
 
 Encode = Callable[[EntryId, str, bytes], bytes]
 """(id, type, JSON) -> the bytes on the wire."""
@@ -63,6 +63,7 @@ class Frames:
             return self._encode(notice.id, notice.type, notice.data)
         entry = entries.get((notice.command_id, notice.entry_id))
         if entry is None:
+            metrics.STREAM_GAPS.add("project", "trimmed")
             hole = gap(notice.command_id, notice.previous, notice.id, "trimmed")
             return self._encode(notice.id, hole.type, hole.data)
         return self._encode(notice.id, entry.type, render(entry, notice.command_id))

@@ -18,6 +18,11 @@ log = logging.getLogger(__name__)
 
 WAIT_AGAIN_S = 0.25
 """After how long a workspace that was not there is looked at again: the look itself waits."""
+_LEAST_LOOKS = 10
+"""Before a command is given up. What lies between two may be a clock that was set ahead, or a time
+without runners: neither says that its workspace does not come up."""
+_LOOKS_APART_S = 5.0
+"""As much as lies between two is counted in any case."""
 
 
 class GoingBack:
@@ -36,6 +41,7 @@ class GoingBack:
         self._rules = rules
         self._stopping = stopping
         self._on_wait = on_wait
+        self._most_s = max(_LOOKS_APART_S, rules.workspace_s / _LEAST_LOOKS)
 
     def put_back(self, held: Held, why: str) -> Ending | None:
         """For a command that certainly has not started. One that was put back too often, or is to
@@ -47,7 +53,7 @@ class GoingBack:
                 return Ending(Status.CANCELLED, ran=False)
             return Ending.never_ran(reason="infrastructure", message=why)
         try:
-            self._workspaces.of(command.project_id).clean(command.id)
+            self._workspaces.of(command.project_id, held.claim.workspace_life).clean(command.id)
         except (Unavailable, WorkspaceUnavailable) as exc:
             log.warning("left to the sweep: %s", exc)
         reach("requeue.before")
@@ -77,7 +83,7 @@ class GoingBack:
             return False
         before = held.claim.workspace_life
         try:
-            workspace = self._workspaces.of(command.project_id)
+            workspace = self._workspaces.of(command.project_id, before)
             # In this order: the files may be others by then.
             return workspace.forestall(command.id) and before in (None, workspace.life())
         except (WorkspaceUnavailable, CommandRefused):
@@ -85,7 +91,7 @@ class GoingBack:
 
     def _hold(self, held: Held, why: str) -> float | None:
         with self._transaction() as tx:
-            waited_s = tx.queue.wait(*held.pair, why)
+            waited_s = tx.queue.wait(*held.pair, why, most_s=self._most_s)
             if waited_s is not None:
                 tx.projects.hold(held.claim.command.project_id, WAIT_AGAIN_S)
                 if held.claim.waits == 0:

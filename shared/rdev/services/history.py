@@ -1,12 +1,11 @@
 """Reading a stored stream for one reader, up to where the hub's channel can take over."""
 
-from collections.abc import Callable
 from typing import Protocol
 
-from rdev.domain.commands import Position
 from rdev.domain.events import FINISHED, GAP, START, Entry, EntryId, Tail, finished_id, gap, render
 from rdev.domain.following import Follower, missing
 from rdev.ports import metrics
+from rdev.services.ends import Ended
 from rdev.services.frames import Encode
 from rdev.services.hub import Hub
 from rdev.services.stored import Stored
@@ -14,10 +13,6 @@ from rdev.services.stored import Stored
 PAGE_BYTES = 128 * 1024
 """About how much one reader reads at a time: a thousand of them may read at once."""
 _NOTICES = 64
-
-Ended = Callable[[str, str], "tuple[Position, bytes] | None"]
-"""(project, command) -> its totals and the JSON of its command.finished, if it has ended for
-good and Redis is not expected to hold its stream any more."""
 
 
 class History(Protocol):
@@ -80,7 +75,7 @@ class CommandHistory:
             self._adapt(sum(len(entry.data) for entry in page) // len(page))
             events = self._follower.take(page)
             if gaps := sum(event.type == GAP for event in events):
-                metrics.STREAM_GAPS.add("trimmed", by=gaps)
+                metrics.STREAM_GAPS.add("command", "trimmed", by=gaps)
             self.ended = self._follower.ended
             return [self._frame(event) for event in events], False
         if end and tail.last_id == START:
@@ -107,11 +102,11 @@ class CommandHistory:
         record = self._record and self._record(self._project_id, command_id)
         if not record:
             return []
-        totals, data = record
-        hole = missing(self.seen, totals, command_id, "expired")
+        why = "expired" if record.expired else "lost"
+        hole = missing(self.seen, record.totals, command_id, why)
         if hole is not None:
-            metrics.STREAM_GAPS.add("expired")
-        finished = Entry(finished_id(totals), FINISHED, data)
+            metrics.STREAM_GAPS.add("command", why)
+        finished = Entry(finished_id(record.totals), FINISHED, record.finished)
         return [self._frame(event) for event in (hole, finished) if event is not None]
 
     def _frame(self, event: Entry) -> bytes:
@@ -149,7 +144,7 @@ class ProjectHistory:
 
     def _gap(self, until: EntryId) -> bytes:
         why = "trimmed" if until > self.seen else "lost"
-        metrics.STREAM_GAPS.add(why)
+        metrics.STREAM_GAPS.add("project", why)
         hole = gap("", self.seen, until, why)
         self.seen = until
         return self._encode(hole.id, GAP, hole.data)

@@ -38,6 +38,14 @@ class Held:
     """When it was ours for certain."""
     rung: threading.Event = field(default_factory=threading.Event)
     """Somebody rang for the command: its row or its input has changed."""
+    step_aside: Callable[[], None] = lambda: None
+    """To be called where its workspace has not answered for long: others are to have the slot."""
+    aside: bool = False
+    """It takes up no slot."""
+    start_recorded: bool = False
+    """The row says that it has started, for certain."""
+    started_at: float | None = None
+    """When this process saw that it had started (monotonic)."""
     first_output_at: float | None = None
     """When this process saw it write for the first time (monotonic); None: not yet, or others
     have seen it."""
@@ -45,6 +53,11 @@ class Held:
     @property
     def pair(self) -> Pair:
         return self.claim.command.id, self.claim.command.epoch
+
+    @property
+    def started_s(self) -> float:
+        """How long ago this process saw that it had started; 0 where it only knows of it."""
+        return 0.0 if self.started_at is None else time.monotonic() - self.started_at
 
     @property
     def first_output_s(self) -> float | None:
@@ -78,16 +91,23 @@ def insist(held: Held, stopping: threading.Event, act: Callable[[], T]) -> T:
 class Leases:
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._asking = threading.Lock()
+        self._given_back = False
         self._held: dict[str, Held] = {}
 
     def hold(self, claim: Claim) -> Held:
         """Note a claim. One of ours on the same command that had run out is lost by it."""
-        held = Held(claim, cancel=claim.command.cancel_requested_at is not None)
+        command = claim.command
+        held = Held(
+            claim,
+            cancel=command.cancel_requested_at is not None,
+            start_recorded=command.started_at is not None,
+        )
         with self._lock:
-            before = self._held.get(claim.command.id)
+            before = self._held.get(command.id)
             if before is not None:
                 before.lost = True
-            self._held[claim.command.id] = held
+            self._held[command.id] = held
         return held
 
     def drop(self, held: Held) -> None:
@@ -102,9 +122,12 @@ class Leases:
             return [held.pair for held in self._held.values()]
 
     def release(self, transaction: Transactions) -> None:
-        """Give all back, so that another runner need not wait for their end."""
-        with transaction() as tx:
-            tx.queue.release(self.pairs(), first_output_s=self.first_outputs())
+        """Give all back, so that another runner need not wait for their end. A renewal that is
+        under way comes first, and none after it: it would undo this."""
+        with self._asking:
+            self._given_back = True
+            with transaction() as tx:
+                tx.queue.release(self.pairs(), first_output_s=self.first_outputs())
 
     def first_outputs(self) -> dict[str, float]:
         """How many seconds ago each first wrote something, where this process has seen it."""
@@ -121,11 +144,12 @@ class Leases:
         return ours
 
     def renew(self, ask: Ask) -> None:
-        """Renew all by `ask`."""
-        with self._lock:
-            held = list(self._held.values())
-        if held:
-            renew(held, ask)
+        """Renew all by `ask`; none once they were given back."""
+        with self._asking:
+            with self._lock:
+                held = [] if self._given_back else list(self._held.values())
+            if held:
+                renew(held, ask)
 
 
 def renew(held: Sequence[Held], ask: Ask) -> None:

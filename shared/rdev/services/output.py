@@ -80,10 +80,15 @@ class Output:
             time.sleep(min(0.002, max(0.0, until - time.monotonic())))
 
     def sha256(self, stream: str) -> str:
-        """Of all that the file holds: to be asked at the end."""
-        return self._digests[stream].whole(
-            lambda offset: self._workspace.read(self._command.id, stream, offset, _READ_BYTES)
-        )
+        """Of all that was carried: to be asked at the end."""
+        carried = getattr(self.position, stream)
+
+        def read(offset: int) -> bytes:
+            most = min(_READ_BYTES, carried - offset)
+            data = self._workspace.read(self._command.id, stream, offset, most) if most > 0 else b""
+            return data[: max(0, most)]
+
+        return self._digests[stream].whole(read)
 
     def _append(self, stream: str, offset: int, data: bytes) -> None:
         self._digests[stream].feed(offset, data)
@@ -126,14 +131,18 @@ class Output:
         return split_utf8(data)
 
 
-def carry_output(workspace: Workspace, streams: EventStreams, command: Command) -> Position:
-    """Fill a stream that is behind from the workspace's files, as far as they are there. Plainly:
-    for a command that has ended. Where the stream ends then."""
+def carry_output(
+    workspace: Workspace, streams: EventStreams, command: Command, until: Position | None = None
+) -> Position:
+    """Fill a stream that is behind from the workspace's files, as far as they are there, or `until`
+    where it is to end. Plainly: for a command that has ended. Where the stream ends then."""
     position = streams.tail(command.project_id, command.id).position
     while True:
         before = position
         for stream in _STREAMS:
             data = workspace.read(command.id, stream, getattr(position, stream), _READ_BYTES)
+            if until is not None:
+                data = data[: max(0, getattr(until, stream) - getattr(position, stream))]
             data = data[: split_utf8(data, final=len(data) < _READ_BYTES)]
             if data:
                 reach("carry.before")

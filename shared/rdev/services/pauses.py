@@ -48,10 +48,12 @@ class Missing:
         self._gone_s = gone_s
         self._since: float | None = None
 
-    def for_long(self, *, missing: bool) -> bool:
+    def for_long(self, *, missing: bool, there_at: float = 0.0) -> bool:
+        """`there_at`: when it was last seen by other means (monotonic)."""
         if not missing:
             self._since = None
             return False
         now = time.monotonic()
-        self._since = self._since or now
+        if self._since is None or self._since < there_at:
+            self._since = now
         return now - self._since > self._gone_s

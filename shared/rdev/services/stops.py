@@ -9,6 +9,8 @@ from rdev.domain.commands import Claim, Status, Stopping
 from rdev.failpoints import reach
 from rdev.ports import Workspace
 
+OUTPUT_LIMIT = "output_limit"
+
 
 @dataclass(slots=True)
 class _Stop:
@@ -47,20 +49,28 @@ class Stops:
         return self._stop.why if self._stop else None
 
     @property
+    def too_much(self) -> bool:
+        """Whether it is ended for having written too much: then no more of it is carried."""
+        return self._stop is not None and self._stop.why.reason == OUTPUT_LIMIT
+
+    @property
     def signal(self) -> str | None:
         """The last signal that was sent."""
         return self._stop.signal if self._stop else None
 
     def runs(self) -> None:
-        """Its time begins now, unless it has. Where another runner saw it begin, the workspace
-        tells for how long it has been running; only where that cannot, the database's clock,
-        which somebody may have set meanwhile."""
+        """Its time begins now, unless it has. Where another runner may have seen it begin, the
+        workspace tells for how long it has been running; only where that cannot, the database's
+        clock, which somebody may have set meanwhile."""
         if self._running_since is not None:
             return
         now = time.monotonic()
-        if self._command.started_at is not None:
+        recorded = self._command.started_at is not None
+        if recorded or not self._claim.surely_first:
             ran_for_s = self._workspace.ran_for_s(self._command.id)
-            now -= self._claim.running_s if ran_for_s is None else max(0.0, ran_for_s)
+            if ran_for_s is None:
+                ran_for_s = self._claim.running_s if recorded else 0.0
+            now -= max(0.0, ran_for_s)
         self._running_since = now
 
     def end_if_due(self, written: int) -> None:
@@ -91,7 +101,7 @@ class Stops:
 
     def _decide(self, written: int) -> _Stop | None:
         if self._output_exceeded(written):
-            why = Stopping(Status.FAILED, "output_limit")
+            why = Stopping(Status.FAILED, OUTPUT_LIMIT)
         elif self._timed_out():
             why = Stopping(Status.TIMED_OUT, "timeout")
         elif self._cancel_asked():

@@ -2,7 +2,6 @@
 
 import logging
 import random
-import time
 from collections.abc import Callable, Sequence
 
 from rdev.domain.commands import one_line
@@ -51,9 +50,6 @@ class Sweep:
         steps = (self._see_off, self._renew_tickets, self._seal, *self._more, self._daily)
         problems = [problem for step in steps if (problem := self._attempt(step))]
         self._attempt(lambda: self._note(problems[0] if problems else ""))
-        if not problems:
-            self._done_at = time.time()
-            metrics.SWEPT_AT.watch(lambda: [((), self._done_at)])
 
     def _note(self, problem: str) -> None:
         with self._transaction() as tx:

@@ -9,9 +9,15 @@ from rdev.wiring.commands import (
     lifecycle,
     projects,
 )
-from rdev.wiring.delivering import delivery_log, resident_deliveries, wake_deliveries, webhooks
+from rdev.wiring.delivering import (
+    delivery_log,
+    resident_deliveries,
+    stop_woken_deliveries,
+    wake_deliveries,
+    webhooks,
+)
 from rdev.wiring.health import ready
-from rdev.wiring.runner import resident_runner, wake_runner
+from rdev.wiring.runner import resident_runner, stop_woken_runners, wake_runner
 from rdev.wiring.telemetry import end_telemetry, telemetry
 
 __all__ = [
@@ -30,6 +36,8 @@ __all__ = [
     "ready",
     "resident_deliveries",
     "resident_runner",
+    "stop_woken_deliveries",
+    "stop_woken_runners",
     "telemetry",
     "wake_deliveries",
     "wake_runner",

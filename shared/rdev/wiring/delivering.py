@@ -107,6 +107,12 @@ def wake_deliveries() -> None:
         try_to_wake(DELIVERY_DUE)
 
 
+def stop_woken_deliveries() -> None:
+    """This process is to end: have the one that was woken give back what it has not begun."""
+    if deliveries := _woken.get("deliveries"):
+        deliveries.stop()
+
+
 def call_senders() -> None:
     """Say that something is to be delivered. Best effort: what nobody heard is found later."""
     if resident := made(resident_deliveries):

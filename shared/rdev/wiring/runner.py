@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 from rdev.config import settings
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from rdev.services.runner import Runner
 
 
+_woken: set["Runner"] = set()
+_leaving = threading.Event()
+
+
 @once
 def resident_runner() -> "Runner":
     """The one that `rdev runner` keeps running."""
@@ -25,10 +30,24 @@ def wake_runner() -> None:
     """Have work done: by the resident runner of this process, else by one made for it."""
     if resident := made(resident_runner):
         resident.nudge()
-    else:
-        left = new_runner().drain(settings().drain_for_s)
-        if left:
-            try_to_wake(COMMAND_QUEUED)
+        return
+    runner = new_runner()
+    _woken.add(runner)
+    try:
+        if _leaving.is_set():
+            runner.stop()
+        left = runner.drain(settings().drain_for_s)
+    finally:
+        _woken.discard(runner)
+    if left:
+        try_to_wake(COMMAND_QUEUED)
+
+
+def stop_woken_runners() -> None:
+    """This process is to end: have those that were woken hand over what they have, and answer."""
+    _leaving.set()
+    for runner in tuple(_woken):
+        runner.stop()
 
 
 def new_runner() -> "Runner":

@@ -25,7 +25,10 @@ def telemetry() -> "Exposing":
         from rdev.services.standing import Standing
         from rdev.wiring.stores import database
 
-        Standing(lambda *, reading=False: database().transaction(reading=reading)).watch()
+        Standing(
+            lambda *, reading=False: database().transaction(reading=reading),
+            max_concurrent=settings().default_max_concurrent,
+        ).watch()
     exposing.start()
     return exposing
 

@@ -6,6 +6,7 @@ ways: as rdev makes them, where the cluster gives out volumes, and as others mak
 label.
 """
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import pytest
 from conformance.workspaces.targets import DRAIN_S, Target
 from kubernetes_stand_in import skip_without_pods
 from kubernetes_stand_in.stand_in import kubernetes_stand_in
+from live_stack import wait_for
 from rdev.adapters.workspaces.kubernetes import names
 from rdev.adapters.workspaces.kubernetes.access import Access
 from rdev.adapters.workspaces.kubernetes.api import Api, ApiRefused
@@ -32,6 +34,7 @@ from rdev.adapters.workspaces.kubernetes.workspaces import KubernetesWorkspaces
 from small_cluster import NAMESPACE
 
 KUBECONFIG, IMAGE = "RDEV_TEST_KUBECONFIG", "RDEV_TEST_IMAGE"
+SMALL = {"memory": "512Mi", "cpu": "1", "cpu_request": "100m", "ephemeral_storage": "1Gi"}
 _NAMESPACES = "/api/v1/namespaces"
 _CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
@@ -86,7 +89,7 @@ def made_by_others(cluster: Cluster) -> Iterator[Target]:
 
 
 def _pod(project: str, image: str) -> dict[str, Any]:
-    spec = pod_spec(Template(image=image, resources=Resources(memory="512Mi", cpu="1")))
+    spec = pod_spec(Template(image=image, resources=Resources.model_validate(SMALL)))
     spec["volumes"].append({"name": names.VOLUME, "emptyDir": {}})
     return {
         "apiVersion": "v1",
@@ -121,12 +124,34 @@ def of_a_real_cluster(how: Callable[[Cluster], Any], _folder: Path) -> Iterator[
         metadata = {"name": namespace, "labels": labels}
         api.create(_NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         try:
+            # It comes by itself, a moment after the namespace; no pod is let in before.
+            wait_for(lambda: _has_account(api, namespace))
+            api.create(names.config_map_path(namespace), _templates(os.environ[IMAGE]))
             with how(Cluster(kubeconfig, namespace, os.environ[IMAGE])) as target:
                 yield target
         finally:
             api.delete(f"{_NAMESPACES}/{namespace}")
     finally:
         api.close()
+
+
+def _templates(image: str) -> dict[str, Any]:
+    """As small as the suite can do with: whoever runs it may have a cluster on a laptop."""
+    made = {"image": image, "resources": SMALL, "volume": {"size": "1Gi"}}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "rdev-templates"},
+        "data": {"default": json.dumps(made)},
+    }
+
+
+def _has_account(api: Api, namespace: str) -> bool:
+    try:
+        api.get(f"{_NAMESPACES}/{namespace}/serviceaccounts/default")
+    except ApiRefused:
+        return False
+    return True
 
 
 def _gives_out_volumes(api: Api) -> bool:

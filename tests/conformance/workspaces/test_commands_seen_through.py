@@ -1,5 +1,6 @@
 """A runner sees commands through to their true end, wherever they run."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -40,13 +41,17 @@ def test_what_does_not_end_by_term_is_killed_with_all_it_left_behind(serving):
     assert serving.survivors(ended) == 0
 
 
-def test_a_command_that_writes_too_much_is_ended(serving):
+@pytest.mark.parametrize("heeds", ["", "trap '' TERM; "])
+def test_a_command_that_writes_too_much_is_ended_and_little_of_the_rest_is_kept(serving, heeds):
     with serving.runner():
         ended = serving.ended(
-            serving.submit("while :; do head -c 50000 /dev/zero; done", output_mb=1)
+            serving.submit(f"{heeds}while :; do head -c 50000 /dev/zero; done", output_mb=1)
         )
     assert (ended.status, ended.reason) == (Status.FAILED, "output_limit")
-    assert ended.output.stdout >= 1_000_000
+    assert ended.truncated
+    assert 1_000_000 <= ended.output.stdout < 1_600_000
+    assert serving.streams.tail(serving.project, ended.id).position == ended.output
+    assert ended.stdout_sha256 == hashlib.sha256(bytes(ended.output.stdout)).hexdigest()
     assert serving.survivors(ended) == 0
 
 

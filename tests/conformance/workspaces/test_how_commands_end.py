@@ -22,6 +22,14 @@ def test_a_killed_supervisor_leaves_the_command_running_and_then_dead(place):
     assert place.result() == (None, b"on\noff\n", b"")
 
 
+def test_a_supervisor_that_was_stopped_is_woken_by_the_signal_that_ends_its_command(place):
+    place.workspace.start(place.sh("kill -STOP $PPID; echo on; exec sleep 100"))
+    place.said()
+    place.workspace.signal(place.id(), "TERM")
+    place.finish()
+    assert place.result() == (143, b"on\n", b"")
+
+
 def test_a_killed_leader_is_137(place):
     place.workspace.start(place.sh("echo $$; exec sleep 100"))
     place.do(f"kill -9 {int(place.said())}")

@@ -98,8 +98,16 @@ class Running:
             return ""
 
     def writes(self, name: str, folder: str = "/data/workspace") -> None:
-        wait_for(lambda: self.root(folder).is_dir())
-        (self.root(folder) / name).write_text("")
+        """An empty file, as soon as there is a pod that can have it."""
+
+        def written() -> bool:
+            try:
+                (self.root(folder) / name).write_text("")
+            except OSError:  # going, or not there yet
+                return False
+            return True
+
+        wait_for(written)
 
     def root(self, folder: str) -> Path:
         life = self.there.lives.get(self.pod)
@@ -110,8 +118,8 @@ class Running:
     # --- its commands ----------------------------------------------------------------------------
 
     @contextmanager
-    def runner(self, *, of_another: bool = False) -> Iterator[Runner]:
-        """One that hands over what still runs when it is left."""
+    def runner(self, *, of_another: bool = False, **following: float) -> Iterator[Runner]:
+        """One that hands over what still runs when it is left; `following` as in its rules."""
         with ExitStack() as stack:
             workspaces = (
                 stack.enter_context(seen(self.kubeconfig)) if of_another else self.workspaces
@@ -123,7 +131,7 @@ class Running:
                 self.serving.tickets,
                 self.serving.streams,
                 workspaces,
-                quick_rules(slots=8, max_concurrent=8, gone_s=GONE_S),
+                quick_rules(slots=8, max_concurrent=8, **{"gone_s": GONE_S, **following}),
                 lifecycle=Lifecycle(transaction, workspaces, patience_s=0.2),
             )
             thread = threading.Thread(target=runner.run, daemon=True)

@@ -128,6 +128,13 @@ def test_two_that_come_first_at_once_name_one_life(start):
     assert len(lives) == 1
 
 
+def test_a_command_is_of_the_pod_in_which_it_was_asked_for_last_before_it_began(agent):
+    life = agent.hello()["life"]
+    for pod in ("u/1", "u/2"):
+        assert agent.ask(f"start cmd-1 {life} 4 - closed {pod}", b"text")[0] == "."
+    assert "pod u/2" in agent.ask("look cmd-1")[2]
+
+
 def test_an_empty_name_of_life_is_replaced(start, tmp_path):
     """As a power cut leaves it."""
     (tmp_path / "commands").mkdir()

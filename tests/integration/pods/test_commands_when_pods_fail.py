@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,9 @@ def restarted(running: Running) -> None:
 def node_lost_for_good(running: Running) -> None:
     running.there.lose_node()
     time.sleep(0.3)
+    # Once its Node is deleted, what is left of its pods is too.
+    gone = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}
+    running.there.status(running.pod, phase="Failed", conditions=[gone])
     node_is_back(running)
     running.there.vanish(running.pod)
 
@@ -57,6 +61,19 @@ def node_is_back(running: Running) -> None:
     there = running.there
     there.down = there.exec_frozen = False
     there.cut_execs()
+
+
+def node_lost_for_now(running: Running) -> dict[str, Any]:
+    status = dict(running.there.objects[PODS, running.pod]["status"])
+    running.there.lose_node()
+    return status
+
+
+def node_is_found(running: Running, status: dict[str, Any]) -> None:
+    """With all that ran on it; `status` is what its pod said before."""
+    running.there.status(running.pod, **status)
+    node_is_back(running)
+    running.await_running()
 
 
 def scaled_down_and_up(running: Running) -> None:
@@ -81,7 +98,7 @@ DEADLY: dict[Callable[[Running], None], str] = {
     evicted: "Its node ran short of memory, disk or process ids",
     out_of_memory: "It wanted more memory than the template allows, and was killed.",
     restarted: "Its container ended",
-    node_lost_for_good: "Its node does not answer",
+    node_lost_for_good: "Its node is gone",
     scaled_down_and_up: "Its pod was deleted.",
     restarted_an_hour_later: "Its container ended",
     restarted_an_hour_earlier: "Its container ended",
@@ -110,6 +127,34 @@ def test_what_loses_its_pod_while_it_runs_is_lost_for_the_pods_reason(running, b
         assert running.streamed(ended) == b"begun\n"
         assert running.ended(running.submit("cat count")).status is Status.SUCCEEDED
     assert running.reads("count") == "x\n"
+
+
+def test_what_had_to_be_over_on_a_node_that_does_not_answer_is_given_up_and_ended_later(running):
+    running.create()
+    with running.runner(workspace_s=1, silent_s=1):
+        command = running.submit(COUNTED, timeout_s=3)
+        running.await_running_command(command, b"begun\n")
+        before = node_lost_for_now(running)
+        ended = running.ended(command)
+        assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
+        assert ended.reason_message
+        assert ended.started_at is not None
+        node_is_found(running, before)
+        wait_for(lambda: not running.root("/data").joinpath("commands", command.id).exists())
+        assert running.workspaces.of(running.project).survivors(command.id) == 0
+    assert running.reads("count") == "x\n"
+
+
+def test_one_whose_node_does_not_answer_is_waited_for_while_it_has_time(running):
+    running.create()
+    with running.runner(workspace_s=1, silent_s=1):
+        command = running.submit(COUNTED, timeout_s=300)
+        running.await_running_command(command, b"begun\n")
+        before = node_lost_for_now(running)
+        time.sleep(5)  # nothing tells that it goes on being waited for
+        node_is_found(running, before)
+        running.writes("go")
+        assert running.ended(command).status is Status.SUCCEEDED
 
 
 def test_what_was_written_until_its_pod_went_is_in_the_stream_once(running):
@@ -250,7 +295,9 @@ def test_a_runner_killed_anywhere_and_the_pod_with_it_leave_one_true_end(running
     running.dies_at(point)
     if point != "start.before":
         wait_for(lambda: running.reads("count"))
+    life = running.there.lives.get(running.pod)
     running.there.vanish(running.pod)
+    wait_for(lambda: running.there.lives.get(running.pod) is not life)
     running.await_running()
     running.writes("go")
     with running.runner():

@@ -6,6 +6,7 @@ from live_stack import wait_for
 from pod_service import Cluster
 from rdev.domain.workspaces import State
 from rdev.errors import Conflict, InvalidRequest, WorkspaceUnavailable
+from rdev.ports import metrics
 from small_cluster import PODS, SETS, foreign_pod
 
 
@@ -95,6 +96,7 @@ def test_the_breaker_opens_when_the_api_is_away_and_closes_when_it_is_back(
     cluster: Cluster,
 ) -> None:
     cluster.api.ping(1)
+    assert told() == 0
     cluster.there.away = True
     for _ in range(3):
         with pytest.raises(WorkspaceUnavailable, match="does not answer"):
@@ -102,6 +104,13 @@ def test_the_breaker_opens_when_the_api_is_away_and_closes_when_it_is_back(
     with pytest.raises(WorkspaceUnavailable, match="left alone") as refused:
         cluster.api.get("/api/v1/namespaces/projects/pods")
     assert refused.value.retry_after_s
+
+    def told_while_open() -> bool:
+        with pytest.raises(WorkspaceUnavailable):
+            cluster.api.get("/api/v1/namespaces/projects/pods")
+        return told() == 1
+
+    wait_for(told_while_open)
     cluster.there.away = False
 
     def answers() -> bool:
@@ -111,6 +120,13 @@ def test_the_breaker_opens_when_the_api_is_away_and_closes_when_it_is_back(
             return False
 
     wait_for(answers)
+    assert told() == 0
+    assert cluster.api.breaker == "closed"
+
+
+def told() -> float:
+    """What metrics say of the breaker of the API that was made last."""
+    return dict(metrics.BREAKER_OPEN.read())["kubernetes",]
 
 
 def test_an_api_that_asks_for_patience_is_left_alone(cluster: Cluster) -> None:

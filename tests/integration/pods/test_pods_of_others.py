@@ -103,6 +103,21 @@ def test_what_may_have_started_in_files_that_are_gone_is_not_started_again(runni
     assert running.reads("count", "/kept") == "x\n"
 
 
+@pytest.mark.parametrize("waits_s", [0, 3])
+def test_what_met_an_error_of_rdevs_own_is_not_started_again_in_other_files(running, waits_s):
+    """Its runner can do no more than to wait for its end, after the fifth; or is about to."""
+    running.put(pod())
+    command = running.submit(COUNTED)
+    with running.runner_process("raise:start.after"):
+        wait_for(lambda: running.reads("count", "/kept"))
+        time.sleep(waits_s)  # nothing tells how far it is
+        running.there.kill(running.pod, "OOMKilled")
+        ended = running.ended(command)
+    assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
+    time.sleep(0.1)
+    assert running.reads("count", "/kept") == "x\n"
+
+
 def _stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
@@ -116,7 +131,23 @@ def test_a_pod_that_is_deleted_for_good_takes_its_command_along(running):
         ended = running.ended(command)
     assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
     assert ended.reason_message == "No pod carries this project's label."
+    assert ended.started_at is not None
     assert ended.output.stdout == 6
+
+
+def test_one_whose_pod_is_replaced_by_one_without_a_shell_does_not_run_for_ever(running):
+    running.put(pod())
+    with running.runner(gone_s=60, workspace_s=1, silent_s=1):
+        command = running.submit(COUNTED, timeout_s=5)
+        running.await_running_command(command, b"begun\n")
+        running.there.vanish(running.pod)
+        wait_for(lambda: (PODS, running.pod) not in running.there.objects)
+        running.put(pod("no-shell"))
+        ended = running.ended(command)
+    assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
+    assert ended.reason_message == "Its pod was deleted."
+    assert ended.started_at is not None
+    assert running.streamed(ended) == b"begun\n"
 
 
 def test_files_of_commands_that_somebody_removes_end_them_and_no_other(running):

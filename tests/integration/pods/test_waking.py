@@ -51,6 +51,34 @@ def test_a_command_waits_in_the_queue_and_says_for_what(stopped: House) -> None:
     assert stopped.get(command).waiting_for is None
 
 
+@pytest.mark.parametrize("by", ["1 hour", "-1 hour"])
+def test_one_that_waits_goes_on_waiting_although_the_databases_clock_is_set(
+    stopped: House, database_url: str, by: str
+) -> None:
+    def looks() -> int:
+        with psycopg.connect(database_url) as sql:
+            (waits,) = sql.execute("select waits from commands").fetchone() or (0,)
+        return int(waits)
+
+    stopped.cluster.there.by_itself = False
+    command = stopped.submit()
+    stopped.runner(workspace_s=600)
+    wait_for(lambda: looks() >= 1)
+    with psycopg.connect(
+        database_url
+    ) as sql:  # as if: the rows are older, or younger, than they were
+        sql.execute(
+            "update commands set waiting_since = waiting_since - %(by)s::interval, "
+            "looked_at = looked_at - %(by)s::interval, queued_at = queued_at - %(by)s::interval",
+            {"by": by},
+        )
+    seen = looks()
+    wait_for(lambda: looks() >= seen + 3 or stopped.get(command).status.final)
+    stopped.cluster.there.by_itself = True
+    stopped.cluster.await_state(PROJECT, State.RUNNING)
+    assert stopped.ended(command).status is Status.SUCCEEDED
+
+
 def test_one_that_does_not_come_up_ends_the_wait_with_its_reason(house: House) -> None:
     house.projects.create(house.by, PROJECT)
     house.cluster.await_state(PROJECT, State.RUNNING)

@@ -16,7 +16,7 @@ import obstore
 import zstandard
 from obstore.exceptions import BaseError
 
-from rdev.adapters.archive.breaker import Breaker
+from rdev.breaker import Breaker
 from rdev.domain.segments import Segment, SegmentName, decode, encode
 from rdev.errors import SegmentDamaged, StoreUnavailable
 from rdev.ports import metrics
@@ -49,10 +49,8 @@ class ObjectArchive:
         self._timeout_s = timeout_s
         self._options = dict(options or {})
         self._opened: ObjectStore | None = None
-        self.breaker = Breaker()
-        metrics.BREAKER_OPEN.watch(
-            lambda: [(("archive",), float(self.breaker.state == "open"))], "archive"
-        )
+        self.breaker = Breaker(StoreUnavailable, _left_alone)
+        metrics.BREAKER_OPEN.watch(lambda: [(("archive",), float(self.breaker.refuses))], "archive")
 
     def store(self, project_id: str, command_id: str, segment: Segment) -> None:
         """Durable once this returns; there whole, or not at all."""
@@ -160,6 +158,14 @@ class ObjectArchive:
                 return _beside_the_loop(act, 3 * self._timeout_s)
 
         return self.breaker.call(bounded)
+
+
+def _left_alone(pause_s: int) -> StoreUnavailable:
+    return StoreUnavailable(
+        "The archive does not answer; it is left alone for a while. Look at RDEV_ARCHIVE_URL, the "
+        "credentials and the disk; try again after `Retry-After`.",
+        retry_after_s=pause_s,
+    )
 
 
 def _prefix(project_id: str, command_id: str) -> str:

@@ -1,34 +1,37 @@
-"""Whether a Postgres answers, with a limit of our own: the server's `statement_timeout` does not
-bind one that hangs."""
+"""Connections on which nobody waits for ever. The server's `statement_timeout` binds one that is
+well; one that hangs, or a network that swallows everything, is bound by a limit of our own."""
 
-import selectors
-import time
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 import psycopg
-from psycopg import pq
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
+from psycopg.rows import DictRow
+
+_LOOKS_S = 0.1
+T = TypeVar("T")
 
 
-def ask(connection: psycopg.Connection[Any], timeout_s: float) -> None:
-    """Raises OperationalError unless it answers in time; then the connection is closed."""
-    try:
-        _ask(connection.pgconn, time.monotonic() + timeout_s)
-    except psycopg.OperationalError:
-        connection.close()
-        raise
+class AnsweringConnection(psycopg.Connection[DictRow]):
+    limit_s: float | None = None
+    """No answer is waited for longer: then OperationalError is raised, and it is closed."""
 
+    @contextmanager
+    def answering_within(self, limit_s: float) -> Iterator[None]:
+        """With another limit inside."""
+        usual, self.limit_s = self.limit_s, limit_s
+        try:
+            yield
+        finally:
+            self.limit_s = usual
 
-def _ask(link: pq.abc.PGconn, until: float) -> None:
-    link.send_query(b"select 1")
-    with selectors.DefaultSelector() as selector:
-        selector.register(link.socket, selectors.EVENT_READ)
-        while True:
-            while not link.is_busy():
-                result = link.get_result()
-                if result is None:
-                    return
-                if result.status != pq.ExecStatus.TUPLES_OK:
-                    raise psycopg.OperationalError("it refused the question")
-            if not selector.select(max(0.0, until - time.monotonic())):
-                raise psycopg.OperationalError("no answer in time")
-            link.consume_input()
+    def wait(self, gen: PQGen[T], interval: float = _LOOKS_S, timeout: float | None = None) -> T:
+        """psycopg's own: all that it asks goes this way, but for connecting."""
+        try:
+            return super().wait(gen, interval, self.limit_s if timeout is None else timeout)
+        except psycopg.OperationalError:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                self.close()  # it owes an answer still, which the next one would take for theirs
+            raise

@@ -44,6 +44,14 @@ class ArchiveRows:
         ).fetchone()
         return row is not None and row["archived"]
 
+    def is_removed(self, command_id: str) -> bool:
+        """Whether what was archived of it is over its time, and was removed."""
+        row = self._sql.execute(
+            "select archive_removed_at is not null as removed from commands where id = %s",
+            (command_id,),
+        ).fetchone()
+        return row is not None and row["removed"]
+
     def outlived(
         self, *, older_than_s: float, limit: int, but: Sequence[str] = ()
     ) -> list[tuple[str, str]]:

@@ -27,12 +27,14 @@ class CommandRows:
         """Queue a command; its key is given its place among those that take turns."""
         row = self._sql.execute(
             f"""
+            with turn as (insert into queue_turns (key_id) values (%s) on conflict do nothing)
             insert into commands (id, project_id, key_id, kind, priority, spec, env, stdin,
                 labels, timeout_s, queue_timeout_s, trace_context)
             values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
             returning {COLUMNS}
             """,  # noqa: S608 - a constant
             (
+                asked.key_id,
                 asked.id,
                 asked.project_id,
                 asked.key_id,
@@ -47,13 +49,19 @@ class CommandRows:
                 asked.trace_context,
             ),
         ).fetchone()
-        self._sql.execute(
-            "insert into queue_turns (key_id) values (%s) on conflict do nothing", (asked.key_id,)
-        )
         assert row is not None
         return command_of(row)
 
-    def waiting_of(self, key_id: str) -> int:
+    def waiting_of(self, key_id: str, *, most: int) -> int:
+        """How many of a key wait. From half of `most` on by one transaction at a time, so that
+        those that ask at once do not all find the last place free."""
+        waiting = self._waiting_of(key_id)
+        if 2 * waiting >= most:
+            self._sql.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (key_id,))
+            waiting = self._waiting_of(key_id)
+        return waiting
+
+    def _waiting_of(self, key_id: str) -> int:
         row = self._sql.execute(
             "select count(*) as n from commands where key_id = %s and status = 'queued'", (key_id,)
         ).fetchone()

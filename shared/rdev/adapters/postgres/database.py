@@ -8,7 +8,6 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from rdev.adapters.postgres.answering import ask
 from rdev.adapters.postgres.traced import TracedConnection
 from rdev.adapters.postgres.transaction import Connection, Transaction
 from rdev.errors import StoreUnavailable
@@ -25,7 +24,8 @@ _UNAVAILABLE = (
 
 
 class Database:
-    """Postgres. Raises StoreUnavailable, within `timeout_s`, when it cannot be had."""
+    """Postgres. Raises StoreUnavailable where it refuses, hangs or is out of reach: no answer is
+    waited for longer than `timeout_s`, nor a free connection."""
 
     def __init__(
         self,
@@ -37,13 +37,15 @@ class Database:
         audit_command_text: str = "full",
     ) -> None:
         """`on_delivery` is called after a commit that left a webhook to be delivered."""
+        self._timeout_s = timeout_s
         self._on_delivery = on_delivery
         self._audit_command_text = audit_command_text
         options: dict[str, Any] = {
             "row_factory": dict_row,
             "connect_timeout": max(2, int(timeout_s)),
             # Who freezes in a transaction must not hold its locks for as long.
-            "options": f"-c statement_timeout={int(timeout_s * 1000)} -c timezone=UTC "
+            # A server that is well gives up a little before we do, and the connection is kept.
+            "options": f"-c statement_timeout={int(timeout_s * 900)} -c timezone=UTC "
             f"-c idle_in_transaction_session_timeout={int(timeout_s * 2000)}",
         }
         self._pool: ConnectionPool[TracedConnection] = ConnectionPool(
@@ -52,6 +54,7 @@ class Database:
             min_size=1,
             max_size=pool_size,
             timeout=timeout_s,
+            configure=self._limit,
             check=_refuse_closed,
             reconnect_timeout=2,
             kwargs=options,
@@ -81,13 +84,20 @@ class Database:
         """Raises StoreUnavailable unless Postgres answers within `timeout_s`, or twice that where
         a connection has to be waited for."""
         try:
-            with self._pool.connection(timeout=timeout_s) as connection:
-                ask(connection, timeout_s)
+            with (
+                self._pool.connection(timeout=timeout_s) as connection,
+                connection.answering_within(timeout_s),
+            ):
+                connection.autocommit = True
+                connection.execute("select 1")
         except PoolTimeout as exc:
             message = "Postgres does not answer, or this process has no connection to it free."
             raise StoreUnavailable(message) from exc
         except psycopg.OperationalError as exc:
             raise StoreUnavailable("Postgres does not answer.") from exc
+
+    def _limit(self, connection: TracedConnection) -> None:
+        connection.limit_s = self._timeout_s
 
     def watch_pool(self) -> None:
         """Have this process's gauges read from here."""

@@ -1,5 +1,6 @@
 """SQL of keys."""
 
+import hmac
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -58,7 +59,7 @@ class KeyRows:
         if row is None:
             return None
         for stored in candidates:
-            if stored.value == row["secret_hash"]:
+            if hmac.compare_digest(stored.value, row["secret_hash"]):
                 return Found(_key(row), stored, good_until=None)
         previous = SecretHash(row["previous_secret_hash"], row["previous_pepper_version"])
         return Found(_key(row), previous, good_until=row["previous_expires_at"])

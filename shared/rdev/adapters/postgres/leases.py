@@ -3,6 +3,7 @@ change of a row. All of it names the epoch of the claim, and does nothing where 
 the row's. Times are the database's own: no two machines need agree on one."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import psycopg
 from psycopg.rows import DictRow
@@ -12,8 +13,7 @@ from rdev import failpoints
 from rdev.adapters.postgres.commands import COLUMNS, command_of
 from rdev.domain.commands import Claim, Command, Ending, Status, Stopping, one_line
 
-CLAIMED = f"""{COLUMNS}, env, stdin, workspace_life, failures, stopping, waits, coalesce(extract(
-    epoch from clock_timestamp() - waiting_since), 0)::float as waited_s"""
+CLAIMED = f"{COLUMNS}, env, stdin, workspace_life, failures, stopping, waits, waited_s"
 
 # Always `epoch = the claim's`; what chaos tests may put here shows that they would notice.
 _OURS = "epoch >= 0 *" if failpoints.without("epoch") else "epoch ="
@@ -38,13 +38,15 @@ class LeaseRows:
             f"""
             update commands set epoch = epoch + 1, runner = %(runner)s,
                 lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
-            where id in (
-                select id from commands where status = 'running' and (lease_until < now()
+            from (
+                select id as taken_id, lease_until = '-infinity' as handed_over
+                from commands where status = 'running' and (lease_until < now()
                     or lease_until > now() + make_interval(secs => %(longest_s)s))
                 order by lease_until limit %(limit)s for update skip locked
-            )
-            returning {CLAIMED}, greatest(0, coalesce(
-                extract(epoch from clock_timestamp() - started_at), 0))::float as running_s
+            ) taken
+            where id = taken_id
+            returning {CLAIMED}, handed_over, greatest(0, coalesce(extract(epoch from
+                clock_timestamp() - coalesce(started_at, claimed_at)), 0))::float as running_s
             """,  # noqa: S608 - constants
             {
                 "runner": runner,
@@ -53,7 +55,7 @@ class LeaseRows:
                 "longest_s": max(_NO_LEASE_IS_LONGER_S, 10 * lease_s),
             },
         )
-        return [claim_of(row) for row in rows]
+        return [replace(claim_of(row), handed_over=row["handed_over"]) for row in rows]
 
     def renew(
         self,
@@ -114,17 +116,24 @@ class LeaseRows:
         )
         return done.rowcount == 1
 
-    def started(self, command_id: str, epoch: int) -> bool:
-        """Record the start. Not worth an fsync: the workspace's own files say the same."""
-        self._sql.execute("set local synchronous_commit = off")
-        done = self._sql.execute(
+    def started(
+        self, command_id: str, epoch: int, *, ago_s: float = 0.0, lasting: bool = True
+    ) -> bool | None:
+        """Record the start. Whether nobody had done so before; None: the lease is lost. Not
+        `lasting`: this transaction is not worth an fsync."""
+        if not lasting:
+            self._sql.execute("set local synchronous_commit = off")
+        row = self._sql.execute(
             f"""
-            update commands set started_at = coalesce(started_at, clock_timestamp())
-            where id = %s and {_OURS} %s and status = 'running'
+            update commands c set started_at = coalesce(c.started_at,
+                clock_timestamp() - make_interval(secs => %s::float))
+            from (select id, started_at from commands where id = %s for update) was
+            where c.id = was.id and c.{_OURS} %s and c.status = 'running'
+            returning was.started_at is null as first
             """,  # noqa: S608 - constants
-            (command_id, epoch),
-        )
-        return done.rowcount == 1
+            (ago_s, command_id, epoch),
+        ).fetchone()
+        return bool(row["first"]) if row else None
 
     def stopping(self, command_id: str, epoch: int, stop: Stopping) -> bool:
         """Record that rdev is about to end a command, and why: before the first signal, so that
@@ -155,20 +164,24 @@ class LeaseRows:
         ).fetchone()
         return int(row["failures"]) if row else None
 
-    def wait(self, command_id: str, epoch: int, why: str) -> float | None:
+    def wait(self, command_id: str, epoch: int, why: str, *, most_s: float) -> float | None:
         """Put back what certainly has not started, because its workspace is not there yet: that
-        is no failure. For how many seconds it has been waiting so; None: lease lost, or its
-        cancel was asked for meanwhile."""
+        is no failure. For how many seconds it has been waiting so, of which the time since it was
+        put back before counts for `most_s` at most; None: lease lost, or its cancel was asked
+        for meanwhile."""
         row = self._sql.execute(
             f"""
             update commands set status = 'queued', waits = waits + 1, lease_until = null,
                 workspace_life = null, claimed_at = null,
-                waiting_since = coalesce(waiting_since, clock_timestamp()), waiting_for = %s
+                waiting_since = coalesce(waiting_since, clock_timestamp()), waiting_for = %s,
+                waited_s = waited_s + greatest(0, least(%s, extract(epoch from
+                    clock_timestamp() - coalesce(looked_at, clock_timestamp()))::float)),
+                looked_at = clock_timestamp()
             where id = %s and {_OURS} %s and status = 'running' and started_at is null
                 and cancel_requested_at is null
-            returning extract(epoch from clock_timestamp() - waiting_since)::float as waited_s
+            returning waited_s
             """,  # noqa: S608 - constants
-            (one_line(why), command_id, epoch),
+            (one_line(why), most_s, command_id, epoch),
         ).fetchone()
         return float(row["waited_s"]) if row else None
 

@@ -61,7 +61,29 @@ where id = (
     order by id limit 1 for update skip locked
 ) and (select count(*) from commands r where r.key_id = %(key_id)s and r.status = 'running')
     < %(max_concurrent)s
-returning {CLAIMED}, 0.0::float as running_s
+returning {CLAIMED}, 0.0::float as running_s,
+    (select p.max_concurrent from projects p where p.id = commands.project_id) as project_places
+"""  # noqa: S608 - constants
+
+# One index probe each, however long the queue is.
+_WAITING = """
+select p.priority from (values ('high', 1), ('normal', 2), ('low', 3)) p (priority, place)
+where (select true from commands c where c.status = 'queued' and c.priority = p.priority
+    and c.not_before <= now() order by c.key_id limit 1)
+order by p.place
+"""
+
+_CLAIMABLE = f"""
+with {_FULL}, full_keys (id) as (
+    select r.key_id from commands r join keys k on k.id = r.key_id where r.status = 'running'
+    group by r.key_id, k.max_concurrent
+    having count(*) >= coalesce(k.max_concurrent, %(max_concurrent)s)
+)
+select p.priority, count(c.id) as n from (values ('high'), ('normal'), ('low')) p (priority)
+left join commands c on c.priority = p.priority and c.status = 'queued' and c.not_before <= now()
+    and c.key_id not in (select id from full_keys)
+    and c.project_id not in (select id from full_projects)
+group by p.priority
 """  # noqa: S608 - constants
 
 
@@ -84,7 +106,7 @@ class QueueRows(LeaseRows, SweepRows):
             row = self._sql.execute(_TAKE, taken).fetchone()
             if row is None:
                 continue  # others were faster with this key; another may wait
-            if not self._overfills(row["project_id"]):
+            if row["project_places"] is None or not self._overfills(row["project_id"]):
                 return claim_of(row)
             # Undone by hand: a savepoint would cost every claim two round trips.
             self._sql.execute(
@@ -121,15 +143,28 @@ class QueueRows(LeaseRows, SweepRows):
         assert running is not None
         return bool(running["n"] > project["max_concurrent"])
 
+    def waiting(self) -> list[Priority]:
+        """The priorities in which a command waits that may be claimed, the highest first."""
+        return [Priority(row["priority"]) for row in self._sql.execute(_WAITING)]
+
+    def claimable(self, max_concurrent: int) -> dict[str, int]:
+        """By priority: how many wait whose key and project have places free. `max_concurrent`:
+        that of keys without one of their own."""
+        rows = self._sql.execute(_CLAIMABLE, {"max_concurrent": max_concurrent})
+        return {row["priority"]: row["n"] for row in rows}
+
     def overdue(self, older_than_s: float) -> list[Priority]:
-        """The priorities below high in which a command has waited for longer than this."""
+        """The priorities below high in which a command has waited for longer than this; first the
+        one in which it has been the longest, so that neither starves behind the other."""
         rows = self._sql.execute(
             """
             select p.priority from (values ('low'), ('normal')) p (priority)
-            where (select min(c.queued_at) from (
+            cross join lateral (
                 select queued_at from commands where status = 'queued'
                     and priority = p.priority and not_before <= now() order by id limit 1
-            ) c) < now() - make_interval(secs => %s)
+            ) oldest
+            where oldest.queued_at < now() - make_interval(secs => %s)
+            order by oldest.queued_at
             """,
             (older_than_s,),
         )

@@ -7,11 +7,26 @@ from typing import Any
 import psycopg
 from psycopg.rows import DictRow
 
+from rdev.adapters.postgres.answering import AnsweringConnection
 from rdev.ports import tracing
 
 
-class TracedConnection(psycopg.Connection[DictRow]):
+class TracedConnection(AnsweringConnection):
+    _where: dict[str, tracing.Value] | None = None
+
     def execute(self, query: Any, *args: Any, **options: Any) -> psycopg.Cursor[DictRow]:
-        name = sys._getframe(1).f_code.co_qualname  # such as CommandRows.insert
-        with tracing.inner(name, {"db.system.name": "postgresql", "db.operation.name": name}):
+        if not tracing.on():
             return super().execute(query, *args, **options)
+        name = sys._getframe(1).f_code.co_qualname  # such as CommandRows.insert
+        with tracing.inner(name, {**self.where(), "code.function.name": name}):
+            return super().execute(query, *args, **options)
+
+    def where(self) -> dict[str, tracing.Value]:
+        """Which server and database it leads to, as attributes."""
+        if self._where is None:
+            self._where = {
+                "db.system.name": "postgresql",
+                "db.namespace": self.info.dbname,
+                "server.address": self.info.host,
+            }
+        return self._where

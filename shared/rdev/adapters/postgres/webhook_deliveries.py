@@ -10,6 +10,7 @@ import psycopg
 from psycopg.rows import DictRow
 from psycopg.types.json import Json
 
+from rdev.adapters.postgres.sweeping import AHEAD
 from rdev.adapters.postgres.webhooks import ENDPOINT, endpoint_of
 from rdev.domain.delivering import Plan
 from rdev.domain.webhooks import Attempt, Claim, Trigger
@@ -125,6 +126,26 @@ select extract(epoch from min(next.at) - clock_timestamp())::float as seconds fr
 """  # noqa: S608 - constants
 
 
+# An endpoint whose last turn lies ahead had it before the database's clock was set back: by at
+# least that much are the times ahead that were planned in that turn and since.
+_REBASE = f"""
+with ahead as (
+    select id, last_turn_at - clock_timestamp() as by from webhook_endpoints
+    where last_turn_at > {AHEAD} order by id limit %s for update skip locked
+), moved as (
+    update webhook_deliveries d set due_at = d.due_at - a.by,
+        lease_until = d.lease_until - case when d.lease_until > {AHEAD} then a.by else '0' end
+    from ahead a
+    where d.endpoint_id = a.id and d.state = 'pending'
+        and (d.due_at > clock_timestamp() or d.lease_until > {AHEAD})
+)
+update webhook_endpoints e
+set last_turn_at = clock_timestamp(), blocked_until = e.blocked_until - a.by
+from ahead a where e.id = a.id
+"""  # noqa: S608 - constants
+_REBASED_AT_ONCE = 100
+
+
 class DeliveryRows:
     def __init__(self, connection: psycopg.Connection[DictRow]) -> None:
         self._sql = connection
@@ -198,6 +219,11 @@ class DeliveryRows:
         self._sql.execute("set local synchronous_commit = off")
         rows = Json([_row(*each) for each in made])
         return {row["id"] for row in self._sql.execute(_RECORD_ALL, {"made": rows})}
+
+    def rebase(self) -> None:
+        """Have what waits go by the clock as it is now: after it was set back, nothing waits
+        until it has caught up."""
+        self._sql.execute(_REBASE, (_REBASED_AT_ONCE,))
 
     def next_due_s(self) -> float | None:
         """In how many seconds there may be something to claim; None: nothing waits."""

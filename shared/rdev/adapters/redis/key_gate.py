@@ -14,6 +14,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from rdev.adapters.redis.connect import connect, watch_pool
 from rdev.adapters.redis.pipelined import Pipelined
+from rdev.adapters.redis.traced import where
 from rdev.domain.rate_limits import Window
 from rdev.errors import StoreUnavailable
 from rdev.ports import metrics, tracing
@@ -24,10 +25,6 @@ _REMEMBERED_S = 3600
 _SUSPENDED_S = 30
 _PAUSE_S = 1.0
 _SUSPENDED = b"?"
-_ENTER: dict[str, tracing.Value] = {
-    "db.system.name": "redis",
-    "db.operation.name": "EVALSHA",
-}
 
 
 class KeyGate:
@@ -40,6 +37,7 @@ class KeyGate:
         self._quiet_until = 0.0
         watch_pool(self._client, "gate")
         metrics.BREAKER_OPEN.watch(lambda: [(("gate",), float(self._quiet))], "gate")
+        self._span = {**where(self._client.connection_pool), "db.operation.name": "EVALSHA"}
         self._requests = Pipelined(self._client, _text("enter"), keys=3)
         # A request that waits has one before it in flight, and is then in flight itself.
         self._enter = Together(self._ask_together, timeout_s=2 * timeout_s + 1)
@@ -54,7 +52,7 @@ class KeyGate:
 
     def enter(self, key_id: str, limit: int) -> Entry:
         word = secrets.token_hex(8)
-        with tracing.inner("EVALSHA", _ENTER):
+        with tracing.inner("EVALSHA", self._span):
             said = self._enter((*_names(key_id), limit, word))
         if isinstance(said, ResponseError):
             raise _unavailable() from said

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+from redis import exceptions
 from redis.exceptions import NoScriptError, ResponseError
 
 
@@ -19,8 +20,21 @@ class Pipelined:
 
     def call(self, arguments: Sequence[Sequence[Any]]) -> list[Any]:
         """What the script answers to each; a ResponseError where it fails for one. Raises
-        RedisError: then nobody knows for which of them it ran."""
-        connection = self._connected()
+        RedisError: then nobody knows for which of them it ran. Where the server has gone away
+        since the last call and is back, it is asked anew, and may have run for them before."""
+        used = self._connection is not None and self._connection.is_connected
+        try:
+            return self._call(arguments)
+        except exceptions.ConnectionError:
+            # To look before each call whether the line is open costs more than the call.
+            if not used:
+                raise
+            return self._call(arguments)
+
+    def _call(self, arguments: Sequence[Sequence[Any]]) -> list[Any]:
+        if self._connection is None:
+            self._connection = self._pool.get_connection()  # for good
+        connection = self._connection
         try:
             replies = self._exchange(connection, arguments)
             missed = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
@@ -38,14 +52,6 @@ class Pipelined:
     def close(self) -> None:
         if self._connection is not None:
             self._connection.disconnect()
-
-    def _connected(self) -> Any:
-        """With the end of a server that went away seen before anything is sent to it."""
-        if self._connection is None:
-            self._connection = self._pool.get_connection()  # for good
-        elif self._connection.is_connected and self._connection.can_read(0):
-            self._connection.disconnect()
-        return self._connection
 
     def _exchange(self, connection: Any, arguments: Sequence[Sequence[Any]]) -> list[Any]:
         packed = connection.pack_commands([(*self._command, *each) for each in arguments])

@@ -26,6 +26,7 @@ class Tickets:
     def __init__(self, client: Any, blocking: Any) -> None:
         self._client = client
         self._blocking = blocking
+        self._taken: list[tuple[Any, list[Any]]] = []
 
     def offer(self, priority: Priority, command_id: str) -> None:
         """Wake a runner."""
@@ -61,9 +62,11 @@ class Tickets:
         return bool(reply)
 
     def take(self, consumer: str, timeout_s: float) -> bool:
-        """Wait for a ticket, and take up to ten. True if there was one."""
+        """Wait for a ticket, and take up to ten. True if there was one. They are removed by the
+        next call: whoever was woken for them need not wait for that."""
         streams = dict.fromkeys(_TICKETS.values(), ">")
         with translated():
+            self._remove_taken()
             try:
                 found = self._blocking.xreadgroup(
                     GROUP, consumer, streams, count=10, block=max(1, int(timeout_s * 1000))
@@ -73,13 +76,15 @@ class Tickets:
                     raise
                 self._create_groups()
                 return False
-            for name, entries in found or []:
-                self._remove(name, [entry_id for entry_id, _ in entries])
+            self._taken = [
+                (name, [entry_id for entry_id, _ in taken]) for name, taken in found or []
+            ]
         return bool(found)
 
     def forget_consumer(self, consumer: str) -> None:
         """One that nobody knows is no error, nor is a Redis that knows no group yet."""
         with translated():
+            self._remove_taken()
             for name in _TICKETS.values():
                 try:
                     self._client.xgroup_delconsumer(name, GROUP, consumer)
@@ -105,6 +110,11 @@ class Tickets:
             return after, []
         entries = found[0][1]
         return _text(entries[-1][0]), [_text(fields[b"id"]) for _, fields in entries]
+
+    def _remove_taken(self) -> None:
+        for name, ids in self._taken:
+            self._remove(name, ids)
+        self._taken = []
 
     def _remove(self, name: Any, ids: list[Any]) -> None:
         with self._client.pipeline(transaction=True) as both:

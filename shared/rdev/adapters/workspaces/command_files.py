@@ -142,11 +142,13 @@ class CommandFiles:
         with suppress(FileNotFoundError):
             old = self.project / f"{REMOVING}{self.command_id}.{os.urandom(4).hex()}"
             self.directory.rename(old)
-        for kind in (PREPARING, REMOVING):
-            for left in self.project.glob(f"{kind}{self.command_id}.*"):
-                # Twice: its supervisor may put the last file, `synced`, into it meanwhile.
-                shutil.rmtree(left, ignore_errors=True)
-                shutil.rmtree(left, ignore_errors=True)
+        names = tuple(f"{kind}{self.command_id}." for kind in (PREPARING, REMOVING))
+        with suppress(FileNotFoundError):
+            for name in os.listdir(self.project):  # noqa: PTH208 - at each command's end
+                if name.startswith(names):
+                    # Twice: its supervisor may put the last file, `synced`, into it meanwhile.
+                    shutil.rmtree(self.project / name, ignore_errors=True)
+                    shutil.rmtree(self.project / name, ignore_errors=True)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -65,7 +65,7 @@ class LocalWorkspaces:
             cgroups=cache(find_cgroups),
         )
 
-    def of(self, project_id: str) -> LocalWorkspace:
+    def of(self, project_id: str, life: str | None = None) -> LocalWorkspace:  # noqa: ARG002 - one
         root, commands = self._folders(project_id)
         return LocalWorkspace(project_id, root, commands, self._means)
 
@@ -121,10 +121,9 @@ class LocalWorkspaces:
         """It runs already."""
 
     def state(self, project_id: str) -> WorkspaceState:
-        root, _ = self._folders(project_id)
-        with asking(f"cannot see the workspace {project_id}"):
-            if os.path.isdir(root):  # noqa: PTH112 - at each GET of a project: half of Path's time
-                return ALWAYS_RUNNING
+        # At each GET of a project, and Path takes longer than the question.
+        if os.path.isdir(f"{self._workspaces_dir}/{self._named(project_id)}"):  # noqa: PTH112
+            return ALWAYS_RUNNING
         return WorkspaceState(State.MISSING, "folder_missing", "Its folder is gone.")
 
     def wait_running(
@@ -164,9 +163,13 @@ class LocalWorkspaces:
                 group.remove()
 
     def _folders(self, project_id: str) -> tuple[Path, Path]:
+        name = self._named(project_id)
+        return self._workspaces_dir / name, self._commands_dir / name
+
+    def _named(self, project_id: str) -> str:
         if not _PROJECT.fullmatch(project_id):
             raise InvalidRequest.field("project", "must be a DNS label")
-        return self._workspaces_dir / project_id, self._commands_dir / project_id
+        return project_id
 
     def _clone(self, git_url: str, root: Path) -> None:
         new = root.with_name(f"{PREPARING}{root.name}.{os.urandom(4).hex()}")

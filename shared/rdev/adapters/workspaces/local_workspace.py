@@ -151,6 +151,8 @@ class LocalWorkspace:
                 # The leader is gone: those it left behind, one by one.
                 for pid in self._alive(files, token):
                     processes.send(pid, number)
+            for supervisor in self._supervisors(token):
+                processes.send(supervisor.pid, signal.SIGCONT)  # somebody may have stopped it
 
     def survivors(self, command_id: str) -> int:
         with asking(f"cannot see {command_id}"):
@@ -188,9 +190,8 @@ class LocalWorkspace:
         files = self._files(command_id)
         if not self.forestall(command_id) and (token := files.token()) is not None:
             self._kill(files, token)
-            for taker in token.takers:
-                if taker.supervisor.alive():
-                    processes.send(taker.supervisor.pid, signal.SIGKILL)
+            for supervisor in self._supervisors(token):
+                processes.send(supervisor.pid, signal.SIGKILL)
         self.clean(command_id)
 
     def _started(self, files: CommandFiles, token: StartToken) -> Liveness:
@@ -216,6 +217,10 @@ class LocalWorkspace:
             return Liveness.DEAD
         files.finish()
         return Liveness.ENDED
+
+    def _supervisors(self, token: StartToken) -> list[Process]:
+        takers = (taker for taker in token.takers if taker.boot == self._means.boot)
+        return [taker.supervisor for taker in takers if taker.supervisor.alive()]
 
     def _leader(self, token: StartToken) -> Process | None:
         """None also for one from before a boot: its process id may be anybody's by now."""

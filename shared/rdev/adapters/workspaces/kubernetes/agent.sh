@@ -1,7 +1,10 @@
 # Answers, in a pod, what a runner asks about the commands there. It is sent to a `sh` at each
 # connection and lives as long as that; what must outlive it is the supervisor's.
 #
-#   sh -s COMMANDS WORKSPACE NONCE SUPERVISOR SHA256 DRAIN_CS
+#   sh -s COMMANDS WORKSPACE NONCE SUPERVISOR SHA256 DRAIN_CS [STUCK]
+#
+# STUCK: the nonce of the one before, where that did not answer in time. It is killed, and this one
+# bears files that have no end, at the price of some processes a question.
 #
 # POSIX sh (dash, bash, busybox ash) with cat, dd, env, find, grep, head, ln, ls, mkdir, mkfifo, mv,
 # rm, setsid, sha256sum, sleep and touch.
@@ -18,7 +21,9 @@ umask 077
 # What the container's environment says of languages and units is not meant for this.
 export LC_ALL=C
 unset BLOCK_SIZE LS_BLOCK_SIZE BLOCKSIZE GREP_OPTIONS POSIXLY_CORRECT
-commands=$1 workspace=$2 nonce=$3 supervisor=$4 sha256=$5 drain=$6
+commands=$1 workspace=$2 nonce=$3 supervisor=$4 sha256=$5 drain=$6 stuck=${7-}
+newline='
+'
 needed='cat dd env find grep head ln ls mkdir mkfifo mv rm setsid sha256sum sleep touch'
 
 tell() {
@@ -39,6 +44,23 @@ fail() {
 # they like in its place.
 plain() {
     [ -f "$1" ] && [ ! -L "$1" ]
+}
+
+# Sets line to the first line of the file $1, and next to the one behind. 1: it has no whole line.
+lines() {
+    line='' next=''
+    plain "$1" || return 1
+    if [ -z "$stuck" ]; then
+        { read -r line && { IFS= read -r next || :; }; } <"$1"
+        return
+    fi
+    text=$(head -c 2000 <"$1" && echo .)
+    case $text in
+    *"$newline"*"$newline"*) next=${text#*"$newline"} && next=${next%%"$newline"*} ;;
+    *"$newline"*) ;;
+    *) return 1 ;;
+    esac
+    line=${text%%"$newline"*}
 }
 
 # Sets at to where descriptor $1 of this shell stands.
@@ -102,7 +124,8 @@ examine() {
     token='' takers='' leader='' begun=''
     [ -e ".tokens/$1" ] || return 1
     signed=
-    plain ".tokens/$1" && read -r token <".tokens/$1" && signed=yes
+    lines ".tokens/$1" && signed=yes
+    token=$line
     case $signed$token in
     cancelled | yescancelled) return 0 ;;
     yes*:*:*:*:*) takers=$token ;;
@@ -148,6 +171,15 @@ find_members() {
     done
 }
 
+# Wakes who sees the command to its end, should somebody have stopped it.
+wake_supervisor() {
+    [ -n "$leader" ] || return 0
+    rest=${takers#*:*:}
+    one=${rest%%:*}
+    rest=${rest#*:}
+    ! alive "$one" "${rest%%:*}" || kill -CONT "$one"
+}
+
 # Kills all of the command $1, again and again until nothing is left. Gives up on what cannot be
 # killed.
 kill_all() {
@@ -167,8 +199,8 @@ kill_all() {
 
 # Kills what copies the stdin of $1: its supervisor would have told it to end.
 end_feeder() {
-    plain "$1/feeder" && read -r feeder <"$1/feeder" || return 0
-    ! alive "${feeder%:*}" "${feeder#*:}" || kill -KILL "${feeder%:*}"
+    lines "$1/feeder" || return 0
+    ! alive "${line%:*}" "${line#*:}" || kill -KILL "${line%:*}"
 }
 
 # Removes the directory of $1; it is gone for others at once.
@@ -192,7 +224,8 @@ hello() {
     mkdir -p "$workspace"
     mkdir -p "$commands/.tokens"
     here=$(cd -P -- "$workspace" && pwd)
-    if [ -z "$here" ] || ! cd -P -- "$commands" || ! [ -w . ] || ! [ -O . ]; then
+    # Where commands have run they are told of, also if nothing can be written there any more.
+    if [ -z "$here" ] || ! cd -P -- "$commands" || ! [ -O . ] || ! { [ -w . ] || [ -s .life ]; }; then
         tell unwritable
         done_with ''
         return
@@ -207,10 +240,11 @@ hello() {
         echo "$nonce" >".life.$nonce" && ln ".life.$nonce" .life
         rm -f ".life.$nonce"
     fi
-    if ! plain .life || ! read -r life <.life; then
+    if ! lines .life; then
         fail "nothing can be written to $commands; is the volume full?"
         return
     fi
+    life=$line
     boot=
     read -r boot </proc/sys/kernel/random/boot_id
     # Which container this is, of all that the pod has had: when its first process began.
@@ -275,7 +309,8 @@ start() {
     fi
     command : >>"$1/out" || prepared=
     command : >>"$1/err" || prepared=
-    echo "$6 $container" >"$1/.pod.$mine" && ln "$1/.pod.$mine" "$1/pod"
+    # Anew each time: who takes the token does so in the container of the last that came so far.
+    echo "$6 $container" >"$1/.pod.$mine" && mv -f "$1/.pod.$mine" "$1/pod"
     # Last, and whole: a directory that has it is prepared.
     [ -z "$prepared" ] || ln "$1/.launch.$mine" "$1/launch"
     if ! [ -e "$1/launch" ]; then
@@ -323,12 +358,11 @@ look() {
     for name in launch refused done synced; do
         [ ! -e "$1/$name" ] || tell "has $name"
     done
-    ! plain "$1/exit" || ! read -r status <"$1/exit" || tell "exit $status"
-    ! plain "$1/refused" || ! { read -r reason && IFS= read -r message; } <"$1/refused" ||
-        tell "refused $reason $message"
-    if plain "$1/pod" && read -r pod was <"$1/pod"; then
-        tell "pod $pod"
-        [ "$was" = "$container" ] || tell moved
+    ! lines "$1/exit" || tell "exit $line"
+    ! lines "$1/refused" || tell "refused $line $next"
+    if lines "$1/pod"; then
+        tell "pod ${line%% *}"
+        [ "${line#* }" = "$container" ] || tell moved
     fi
     before=$signed$token
     examine "$1"
@@ -364,7 +398,8 @@ poll() {
 feed() {
     receive "$3" ".in.$nonce" || { fail "the input cannot be written; is the volume full?" && return; }
     copied=
-    if plain "$1/feeder" && read -r feeder <"$1/feeder"; then
+    if lines "$1/feeder"; then
+        feeder=$line
         alive "${feeder%:*}" "${feeder#*:}" || { done_with gone && return; }
         while read -r name value; do
             [ "$name" != pos: ] || copied=$value
@@ -416,6 +451,7 @@ signal() {
                 kill -s "$2" "$pid"
             done
         fi
+        wake_supervisor
     fi
     done_with ''
 }
@@ -482,7 +518,7 @@ serve() {
     while read -r number verb words; do
         answer=
         # Another life's, or nobody's: whoever asks is to come again and be told so.
-        [ "$verb" = hello ] || { plain .life && read -r now <.life && [ "$now" = "$life" ]; } || exit 0
+        [ "$verb" = hello ] || { lines .life && [ "$line" = "$life" ]; } || exit 0
         # shellcheck disable=SC2086  # to be split
         set -- $words
         case $verb in
@@ -495,5 +531,9 @@ serve() {
     exit 0
 }
 
+for place in ${stuck:+$(grep -lszxF -e "$stuck" /proc/[0-9]*/cmdline)}; do
+    place=${place#/proc/}
+    [ "${place%/cmdline}" = $$ ] || kill -KILL "${place%/cmdline}"
+done
 missing=
 serve

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rdev.adapters.workspaces.kubernetes.access import authorization
+from rdev.breaker import Breaker
 from rdev.errors import WorkspaceUnavailable
-from rdev.ports import metrics
-from rdev.ports.measuring import Reading
+from rdev.ports import metrics, tracing
 
 if TYPE_CHECKING:
     import urllib3
@@ -64,16 +64,17 @@ class Api:
         breaker_failures: int = 5,
         breaker_s: float = 10.0,
     ) -> None:
-        from pybreaker import CircuitBreaker
-
         self._make_client = client
         self._client: ApiClient | None = None
         self._lock = threading.Lock()
         self._timeout_s = timeout_s
-        self._breaker_s = breaker_s
-        self._breaker = CircuitBreaker(fail_max=breaker_failures, reset_timeout=breaker_s)
+        self._breaker = Breaker(
+            WorkspaceUnavailable, _left_alone, failures=breaker_failures, pause_s=breaker_s
+        )
         self._quiet_until = 0.0
-        metrics.BREAKER_OPEN.watch(self._open, "kubernetes")
+        metrics.BREAKER_OPEN.watch(
+            lambda: [(("kubernetes",), float(self._breaker.refuses))], "kubernetes"
+        )
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
         return self._json("GET", path, query=query)
@@ -96,7 +97,7 @@ class Api:
     @property
     def breaker(self) -> str:
         """How its circuit breaker stands: closed, open or half-open."""
-        return str(self._breaker.current_state)
+        return self._breaker.state
 
     @contextmanager
     def watch(
@@ -114,28 +115,21 @@ class Api:
     @contextmanager
     def guarded(self) -> Iterator[None]:
         """Count what happens inside for the circuit breaker; refused at once where it is open."""
-        from pybreaker import STATE_OPEN
-
-        if self._breaker.current_state == STATE_OPEN:
+        if self._breaker.state != "closed":
             self._probe()
         self._keep_quiet()
         try:
             yield
         except ApiRefused:
-            self._note(None)
+            self._breaker.note(failed=False)
             raise
         except AskedForPatience as exc:
             self._quiet_until = time.monotonic() + exc.quiet_s
             raise
-        except WorkspaceUnavailable as exc:
-            self._note(exc)
+        except WorkspaceUnavailable:
+            self._breaker.note(failed=True)
             raise
-        self._note(None)
-
-    def _open(self) -> list[Reading]:
-        from pybreaker import STATE_OPEN
-
-        return [(("kubernetes",), float(self._breaker.current_state == STATE_OPEN))]
+        self._breaker.note(failed=False)
 
     def close(self) -> None:
         with self._lock:
@@ -144,38 +138,20 @@ class Api:
             client.rest_client.close()
 
     def _probe(self) -> None:
-        """One at a time, and not before its time: pybreaker sees to both."""
-        from pybreaker import CircuitBreakerError
+        """One at a time, and not before its time: the breaker sees to both."""
 
-        def version() -> None:
-            self._request("GET", "/version", timeout_s=_PROBE_S).drain_conn()
+        def version() -> AskedForPatience | None:
+            try:
+                self._request("GET", "/version", timeout_s=_PROBE_S).drain_conn()
+            except AskedForPatience as exc:
+                return exc
+            except ApiRefused:
+                return None  # it answers
+            return None
 
-        try:
-            self._breaker.call(version)
-        except CircuitBreakerError as exc:
-            raise WorkspaceUnavailable(
-                "The Kubernetes API does not answer; it is left alone for a while.",
-                retry_after_s=max(1, round(self._breaker_s)),
-            ) from exc
-        except ApiRefused:
-            self._breaker.close()
-        except AskedForPatience as exc:
-            self._breaker.close()
-            self._quiet_until = time.monotonic() + exc.quiet_s
-            raise
-
-    def _note(self, failure: Exception | None) -> None:
-        """After the fact: pybreaker would have the calls wait for one another."""
-        from pybreaker import CircuitBreakerError
-
-        def outcome() -> None:
-            if failure is not None:
-                raise failure
-
-        try:
-            self._breaker.call(outcome)
-        except (CircuitBreakerError, WorkspaceUnavailable):
-            return  # the caller raises it
+        if asked := self._breaker.call(version):
+            self._quiet_until = time.monotonic() + asked.quiet_s
+            raise asked
 
     def _keep_quiet(self) -> None:
         quiet_s = self._quiet_until - time.monotonic()
@@ -228,22 +204,25 @@ class Api:
         headers = {"Accept": JSON, "Content-Type": content_type, "User-Agent": "rdev"}
         headers |= authorization(client, method, path)
         url = f"{client.configuration.host}{path}"
-        try:
-            response = client.rest_client.pool_manager.request(
-                method,
-                f"{url}?{urlencode(query)}" if query else url,
-                headers=headers,
-                body=json.dumps(body) if body is not None else None,
-                timeout=urllib3.Timeout(connect=limit_s, read=read_s or limit_s),
-                preload_content=False,
-                retries=False,
-            )
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as exc:
-            # Its words name the address, never the token.
-            raise WorkspaceUnavailable(f"The Kubernetes API does not answer: {exc}") from exc
-        if response.status >= 400:  # noqa: PLR2004 - HTTP's own line
-            raise self._refusal(response)
-        return response
+        said: dict[str, tracing.Value] = {"http.request.method": method, "url.full": url}
+        with tracing.inner(method, said) as span:
+            try:
+                response = client.rest_client.pool_manager.request(
+                    method,
+                    f"{url}?{urlencode(query)}" if query else url,
+                    headers=headers,
+                    body=json.dumps(body) if body is not None else None,
+                    timeout=urllib3.Timeout(connect=limit_s, read=read_s or limit_s),
+                    preload_content=False,
+                    retries=False,
+                )
+            except (urllib3.exceptions.HTTPError, OSError, ValueError) as exc:
+                # Its words name the address, never the token.
+                raise WorkspaceUnavailable(f"The Kubernetes API does not answer: {exc}") from exc
+            span.set("http.response.status_code", response.status)
+            if response.status >= 400:  # noqa: PLR2004 - HTTP's own line
+                raise self._refusal(response)
+            return response
 
     def _refusal(self, response: "urllib3.BaseHTTPResponse") -> WorkspaceUnavailable:
         import urllib3
@@ -261,6 +240,12 @@ class Api:
             if self._client is None:
                 self._client = self._make_client()
             return self._client
+
+
+def _left_alone(pause_s: int) -> WorkspaceUnavailable:
+    return WorkspaceUnavailable(
+        "The Kubernetes API does not answer; it is left alone for a while.", retry_after_s=pause_s
+    )
 
 
 def refusal(

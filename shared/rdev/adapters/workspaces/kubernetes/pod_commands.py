@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from functools import partial
 
 from rdev.adapters.workspaces.kubernetes.exec import Execs
@@ -12,7 +13,7 @@ from rdev.adapters.workspaces.kubernetes.pod_shell import Place, PodShell
 from rdev.adapters.workspaces.kubernetes.pod_workspace import Inside, PodWorkspace, poll
 from rdev.adapters.workspaces.kubernetes.seen import Pod
 from rdev.adapters.workspaces.kubernetes.view import View
-from rdev.errors import WorkspaceNotReady
+from rdev.errors import WorkspaceNotReady, WorkspaceUnavailable, WorkspaceUnfit
 
 _WITHOUT_ROOT = Place("/tmp/.rdev", ".")  # noqa: S108 - the pod's own; agent.sh looks whose it is
 """Of a pod that names no folder for rdev: commands run where its own processes do."""
@@ -33,8 +34,9 @@ class PodCommands:
         self._lock = threading.Lock()
         self._open: dict[PodRef, Inside] = {}
 
-    def of(self, project_id: str) -> PodWorkspace:
-        return PodWorkspace(partial(self._inside, project_id), partial(self._why, project_id))
+    def of(self, project_id: str, life: str | None) -> PodWorkspace:
+        inside, why = partial(self._inside, project_id), partial(self._why, project_id)
+        return PodWorkspace(inside, why, life)
 
     def close(self) -> None:
         """What runs in the pods goes on."""
@@ -45,11 +47,28 @@ class PodCommands:
             shell.close()
         self._execs.close()
 
-    def _inside(self, project_id: str) -> Inside:
-        pod = self._view.pod(project_id)
-        if pod is None or not pod.running:
+    def _inside(self, project_id: str, life: str | None) -> Inside:
+        running = [pod for pod in self._view.pods(project_id) if pod.running]
+        if not running:
             raise WorkspaceNotReady(f"The pod of {project_id} does not run.")
-        return self._opened(pod)
+        if life is None or len(running) == 1:
+            return self._opened(running[0])
+        return self._with_life(running, life)
+
+    def _with_life(self, running: Sequence[Pod], life: str) -> Inside:
+        """The first of these whose files have this life; the first, where certainly none has."""
+        unasked: WorkspaceUnavailable | None = None
+        for each in map(self._opened, running):
+            try:
+                if each.shell.there().life == life:
+                    return each
+            except WorkspaceUnfit:
+                continue
+            except WorkspaceUnavailable as exc:
+                unasked = unasked or exc
+        if unasked is not None:
+            raise unasked
+        return self._opened(running[0])
 
     def _why(self, project_id: str, then: str) -> str:
         """How a life of a pod ended that is known to be over."""
@@ -60,11 +79,12 @@ class PodCommands:
         told: list[str] = []
 
         def known() -> bool:
-            pod = self._view.pod(project_id)
             if end := self._view.end_of(uid):
                 told.append(end.message)
-            elif pod and pod.ref.uid == uid and pod.ref.container_started != began and pod.end:
-                told.append(pod.end.message)
+            for pod in self._view.pods(project_id):
+                here = pod.ref.uid == uid and pod.ref.container_started != began
+                if here and (end := pod.end or pod.end_before):
+                    told.append(end.message)
             return bool(told)
 
         self._view.wait(known, _LAG_S)

@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from rdev.adapters.workspaces.kubernetes.exec import Execs
 from rdev.adapters.workspaces.kubernetes.exec_status import ExecEnded
 from rdev.adapters.workspaces.kubernetes.pod_ref import PodRef
 from rdev.adapters.workspaces.kubernetes.pod_talk import AgentRefused, Answer, PodTalk, Unanswered
-from rdev.errors import WorkspaceUnavailable
+from rdev.errors import WorkspaceUnavailable, WorkspaceUnfit
 
 _AGENT = Path(__file__).with_name("agent.sh")
 _SUPERVISOR = Path(__file__).parents[1] / "supervisor.sh"
@@ -28,15 +28,6 @@ _ANSWER_S = 20.0
 _NO_SH = re.compile(r"executable file|finding executable|\bsh\W*no such file", re.IGNORECASE)
 """As container runtimes say it. That something else was "not found" is said of what is ending."""
 _NOT_RUN = (126, 127)
-
-
-class Unfit(WorkspaceUnavailable):
-    """The pod is such that no command can run in it: its image lacks something (`no_shell`), or it
-    has no folder to write to (`workspace_not_writable`)."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +62,12 @@ class PodShell:
         self._lock = threading.Lock()
         self._talk: PodTalk | None = None
         self._there: There | None = None
+        self._closed = False
+        self._nonce = self._stuck = ""
         self.used_at = time.monotonic()
 
     def there(self, timeout_s: float = _ANSWER_S) -> There:
-        """Raises Unfit, and WorkspaceUnavailable."""
+        """Raises WorkspaceUnfit, and WorkspaceUnavailable."""
         if self._there is None:
             until = time.monotonic() + timeout_s
             with self._turn(until):
@@ -90,7 +83,7 @@ class PodShell:
         bytes_back: bool = False,
         timeout_s: float = _ANSWER_S,
     ) -> Answer:
-        """Raises AgentRefused, Unanswered where it may have been heard, Unfit, and
+        """Raises AgentRefused, Unanswered where it may have been heard, WorkspaceUnfit, and
         WorkspaceUnavailable where it was certainly not."""
         until = time.monotonic() + timeout_s
         heard: Unanswered | None = None
@@ -106,15 +99,17 @@ class PodShell:
                     raise heard or exc from exc
                 except WorkspaceUnavailable as exc:
                     self._drop()
+                    self._note_stuck(until)
                     heard = exc if isinstance(exc, Unanswered) else heard
                     # A connection that was kept may have been lost long ago.
                     if not kept or time.monotonic() >= until:
                         raise heard or exc from exc
 
     def close(self) -> None:
-        """What was begun goes on."""
-        with suppress(WorkspaceUnavailable), self._turn(time.monotonic() + _ANSWER_S):
-            self._drop()
+        """For good, without waiting: a question under way gets its answer first. What was begun in
+        the pod goes on."""
+        self._closed = True
+        self._drop_unless_busy()
 
     @contextmanager
     def _turn(self, until: float) -> Iterator[None]:
@@ -125,6 +120,16 @@ class PodShell:
             yield
         finally:
             self._lock.release()
+            if self._closed:
+                self._drop_unless_busy()
+
+    def _drop_unless_busy(self) -> None:
+        """Whoever is busy with it does so afterwards."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._drop()
+            finally:
+                self._lock.release()
 
     def _drop(self) -> None:
         talk, self._talk = self._talk, None
@@ -132,6 +137,8 @@ class PodShell:
             talk.close()
 
     def _connected(self, until: float) -> PodTalk:
+        if self._closed:
+            raise WorkspaceUnavailable(f"The shell in {self._ref.name} was closed; ask again.")
         if self._talk is None:
             self._talk = self._connect(until)
         return self._talk
@@ -140,7 +147,9 @@ class PodShell:
         supervisor, sha256 = _supervisor()
         name, drain = f".supervisor-{sha256[:16]}.sh", round(self._drain_s * 100)
         place = (self._place.commands, self._place.workspace)
-        argv = ("sh", "-s", *place, os.urandom(8).hex(), name, sha256, str(drain))
+        self._nonce = os.urandom(8).hex()
+        argv = ["sh", "-s", *place, self._nonce, name, sha256, str(drain)]
+        argv += [self._stuck] if self._stuck else []
         talk = PodTalk(self._execs.open(self._ref, argv))
         try:
             talk.begin(_AGENT.read_bytes(), until)
@@ -150,8 +159,15 @@ class PodShell:
             raise _not_begun(self._ref, ended) from ended
         except BaseException:
             talk.close()
+            self._note_stuck(until)
             raise
         return talk
+
+    def _note_stuck(self, until: float) -> None:
+        """One that did not answer in time may have been stopped, or read a file without end: the
+        next one kills it, and is more careful."""
+        if time.monotonic() >= until:
+            self._stuck = self._nonce
 
     def _met(self, talk: PodTalk, supervisor: bytes, until: float) -> There:
         def ask(verb: str, *words: object, **more: Any) -> Answer:
@@ -159,13 +175,13 @@ class PodShell:
 
         said = ask("hello")
         if missing := said.word("missing"):
-            raise Unfit(
+            raise WorkspaceUnfit(
                 "no_shell",
                 f"The image of {self._ref.name} lacks {missing.replace(' ', ', ')}: install "
                 "busybox, or coreutils, findutils, grep and util-linux.",
             )
         if said.words("unwritable"):
-            raise Unfit(
+            raise WorkspaceUnfit(
                 "workspace_not_writable",
                 f"In {self._ref.name} nothing can be written to {self._place.commands}: mount a "
                 "volume there, or name another folder by the pod's annotation rdev.dev/root.",
@@ -193,5 +209,5 @@ def _not_begun(ref: PodRef, ended: ExecEnded) -> WorkspaceUnavailable:
     status = ended.status
     if status.exit_code in _NOT_RUN or _NO_SH.search(status.message):
         message = f"The image of {ref.name} has no `sh`, so no command can run in it."
-        return Unfit("no_shell", message)
+        return WorkspaceUnfit("no_shell", message)
     return WorkspaceUnavailable(f"The pod {ref.name} cannot be entered: {ended}.")

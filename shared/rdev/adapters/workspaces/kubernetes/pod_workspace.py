@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rdev import failpoints
 from rdev.adapters.workspaces import judgement, launch_file, start_token
 from rdev.adapters.workspaces.kubernetes.pod_changes import PodChanges
-from rdev.adapters.workspaces.kubernetes.pod_shell import PodShell, Unfit
+from rdev.adapters.workspaces.kubernetes.pod_shell import PodShell
 from rdev.adapters.workspaces.kubernetes.pod_talk import Answer, Unanswered
 from rdev.adapters.workspaces.kubernetes.seen import Pod
 from rdev.adapters.workspaces.processes import Process
@@ -19,7 +19,7 @@ from rdev.adapters.workspaces.start_token import StartToken
 from rdev.adapters.workspaces.stdin_file import MOST_UNREAD_BYTES
 from rdev.domain.commands import COMMAND_ID, Exit, Launch
 from rdev.domain.environment import problem
-from rdev.errors import CommandRefused, InvalidRequest, WorkspaceUnavailable
+from rdev.errors import CommandRefused, InvalidRequest, WorkspaceUnavailable, WorkspaceUnfit
 from rdev.ports import Liveness
 
 _BLOCK = 4096
@@ -88,12 +88,22 @@ class Inside:
 class PodWorkspace:
     """Of a project, whichever pod it has: one that follows a command follows it into the next."""
 
-    def __init__(self, inside: Callable[[], Inside], why: Callable[[str], str]) -> None:
-        """`inside` raises WorkspaceNotReady while no pod runs; `why` tells how this life of a pod
-        ended, an empty one where nothing tells which."""
-        self._inside = inside
+    def __init__(
+        self,
+        inside: Callable[[str | None], Inside],
+        why: Callable[[str], str],
+        life: str | None = None,
+    ) -> None:
+        """`inside` leads to the pod whose files have this `life`, should there be several pods, and
+        raises WorkspaceNotReady while none runs; `why` tells how this life of a pod ended, an
+        empty one where nothing tells which."""
+        self._lead_inside = inside
         self._why = why
+        self._life = life
         self._rung: dict[str, tuple[int, int]] = {}
+
+    def _inside(self) -> Inside:
+        return self._lead_inside(self._life)
 
     @property
     def _shell(self) -> PodShell:
@@ -101,9 +111,11 @@ class PodWorkspace:
 
     def life(self) -> str:
         try:
-            return self._shell.there().life
-        except Unfit as exc:
+            life = self._shell.there().life
+        except WorkspaceUnfit as exc:
             raise CommandRefused(exc.reason, exc.message) from exc
+        self._life = self._life or life  # who has asked once stays with what the answer was about
+        return life
 
     def start(self, launch: Launch) -> None:
         launch_file.check(launch)
@@ -200,14 +212,14 @@ class PodWorkspace:
     def loss(self, command_id: str) -> str | None:
         try:
             seen = self._look(command_id)
-        except Unfit:
+        except WorkspaceUnfit:
             return self._why("")
         return None if seen.pod and not seen.moved else self._why(seen.pod)
 
     def forestall(self, command_id: str) -> bool:
         try:
             return self._shell.ask("forestall", _checked(command_id)).text == "yes"
-        except Unfit:
+        except WorkspaceUnfit:
             return True  # nothing can start there
 
     def clean(self, command_id: str) -> None:

@@ -49,6 +49,8 @@ _PHASE_REASONS = {
 }
 _OOM = ("oom_killed", "It wanted more memory than the template allows, and was killed")
 _CRASHING = ("crash_looping", "Its container ends again and again")
+_ENDED = ("container_ended", "Its container ended")
+DELETED = Problem("deleted", "Its pod was deleted.")
 
 
 def problem_of(status: Mapping[str, Any], container: Mapping[str, Any]) -> Problem | None:
@@ -61,7 +63,7 @@ def _of_container(container: Mapping[str, Any]) -> Problem | None:
     waiting = state.get("waiting") or {}
     word = waiting.get("reason") or ""
     if word == "CrashLoopBackOff":
-        return _ended(container, "lastState", _CRASHING)
+        return _end((container.get("lastState") or {}).get("terminated") or {}, _CRASHING)
     if word in _WAITING:
         return _told(*_WAITING[word], waiting.get("message"))
     return None
@@ -76,27 +78,33 @@ def _of_phase(status: Mapping[str, Any], container: Mapping[str, Any]) -> Proble
     scheduled = _condition(status, "PodScheduled")
     if scheduled.get("status") == "False":
         return _told("unschedulable", "No node takes it", scheduled.get("message"))
-    if (container.get("state") or {}).get("terminated"):
-        return _ended(container, "state", _CRASHING)
-    return None
+    ended = (container.get("state") or {}).get("terminated")
+    return _end(ended, _CRASHING) if ended else None
 
 
-def end_of(status: Mapping[str, Any], container: Mapping[str, Any]) -> Problem | None:
-    """Why a pod went, or why its container was started anew, of the last that it said."""
+def end_of(
+    status: Mapping[str, Any], container: Mapping[str, Any], *, deleting: bool = False
+) -> Problem | None:
+    """Why a pod goes or went, of the last that it said; None: as far as it says, it runs.
+    `deleting`: it was asked to go, so that its container ends is no wonder."""
     disruption = _condition(status, "DisruptionTarget")
     if disruption.get("status") == "True" and disruption.get("reason") in _DISRUPTIONS:
         return _told(*_DISRUPTIONS[disruption["reason"]], disruption.get("message"))
     if status.get("reason") in _PHASE_REASONS:
         return _told(*_PHASE_REASONS[status["reason"]], status.get("message"))
-    for which in ("state", "lastState"):
-        ended = (container.get(which) or {}).get("terminated")
-        if ended:
-            return _ended(container, which, ("container_ended", "Its container ended"))
-    return None
+    ended = (container.get("state") or {}).get("terminated")
+    if not ended:
+        return None
+    return DELETED if deleting and ended.get("reason") != "OOMKilled" else _end(ended, _ENDED)
 
 
-def _ended(container: Mapping[str, Any], which: str, otherwise: tuple[str, str]) -> Problem:
-    ended = (container.get(which) or {}).get("terminated") or {}
+def end_before(container: Mapping[str, Any]) -> Problem | None:
+    """Why its container was started anew; None: it was not."""
+    ended = (container.get("lastState") or {}).get("terminated")
+    return _end(ended, _ENDED) if ended else None
+
+
+def _end(ended: Mapping[str, Any], otherwise: tuple[str, str]) -> Problem:
     if ended.get("reason") == "OOMKilled":
         return _told(*_OOM, None)
     if ended.get("reason") in ("StartError", "ContainerCannotRun"):

@@ -6,7 +6,7 @@ from typing import Any
 
 from rdev.adapters.workspaces.kubernetes import names
 from rdev.adapters.workspaces.kubernetes.pod_ref import PodRef
-from rdev.adapters.workspaces.kubernetes.reasons import Problem, end_of, problem_of
+from rdev.adapters.workspaces.kubernetes.reasons import Problem, end_before, end_of, problem_of
 
 _RUNNING = "Running"
 
@@ -26,7 +26,9 @@ class Pod:
     problem: Problem | None
     """Why it does not run, as far as it says so."""
     end: Problem | None
-    """Why it went, or why its container ended the last time."""
+    """Why it goes or went, as far as it says so."""
+    end_before: Problem | None
+    """Why its container was started anew, if it was."""
     root: str | None
 
 
@@ -66,6 +68,7 @@ def pod_of(raw: Mapping[str, Any]) -> Pod | None:
     container = notes.get(names.CONTAINER) or containers[0].get("name", "")
     state = _container(status, container)
     running = (state.get("state") or {}).get("running")
+    deleting = bool(meta.get("deletionTimestamp"))
     return Pod(
         project_id=project_id,
         ref=PodRef(
@@ -78,9 +81,10 @@ def pod_of(raw: Mapping[str, Any]) -> Pod | None:
         created_at=str(meta.get("creationTimestamp") or ""),
         ours=labels.get(names.MANAGED_BY) == names.US,
         running=running is not None and status.get("phase") == _RUNNING,
-        deleting=bool(meta.get("deletionTimestamp")),
+        deleting=deleting,
         problem=problem_of(status, state),
-        end=end_of(status, state),
+        end=end_of(status, state, deleting=deleting),
+        end_before=end_before(state),
         root=notes.get(names.ROOT),
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from rdev.adapters.workspaces.kubernetes import names
 from rdev.adapters.workspaces.kubernetes.api import Api
-from rdev.adapters.workspaces.kubernetes.reasons import Problem, refused
+from rdev.adapters.workspaces.kubernetes.reasons import DELETED, Problem, refused
 from rdev.adapters.workspaces.kubernetes.seen import Pod, Set, pod_of, refusal_of, set_of
 from rdev.adapters.workspaces.kubernetes.watched import Watched
 from rdev.domain.workspaces import State, WorkspaceState
@@ -23,7 +23,6 @@ _LABELLED = {"labelSelector": names.PROJECT}
 _REFUSED = {
     "fieldSelector": "involvedObject.kind=StatefulSet,type=Warning,reason=FailedCreate",
 }
-_DELETED = Problem("deleted", "Its pod was deleted.")
 
 
 class View:
@@ -60,8 +59,11 @@ class View:
         """The pod in which its commands run: one that runs before one that does not, one that
         stays before one that is going, ours before others', the newest of ours and the oldest of
         others'."""
-        _, pods = self._of(project_id)
-        return pods[0] if pods else None
+        return next(iter(self.pods(project_id)), None)
+
+    def pods(self, project_id: str) -> Sequence[Pod]:
+        """All that carry its label, that one first."""
+        return self._of(project_id)[1]
 
     def end_of(self, uid: str) -> Problem | None:
         """Why a pod that is there no more went; None: it is there, or was never seen."""
@@ -177,7 +179,7 @@ class View:
     def _pod_changed(self, gone: Pod | None) -> None:
         with self._changed:
             if gone is not None:
-                self._ends[gone.ref.uid] = (gone.project_id, gone.end or _DELETED)
+                self._ends[gone.ref.uid] = (gone.project_id, gone.end or DELETED)
                 while len(self._ends) > _REMEMBERED:
                     self._ends.popitem(last=False)
             self._outdated = True

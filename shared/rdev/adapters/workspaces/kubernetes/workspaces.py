@@ -26,7 +26,7 @@ _BEING_MADE_S = 300.0
 class Commands(Protocol):
     """What knows how to run commands in a pod."""
 
-    def of(self, project_id: str) -> Workspace: ...
+    def of(self, project_id: str, life: str | None) -> Workspace: ...
     def close(self) -> None: ...
 
 
@@ -48,11 +48,11 @@ class KubernetesWorkspaces:
     def clones(self) -> bool:
         return False
 
-    def of(self, project_id: str) -> Workspace:
+    def of(self, project_id: str, life: str | None = None) -> Workspace:
         pod = self._view.pod(project_id)
         if pod is None or not pod.running:
             raise WorkspaceNotReady(f"The pod of {project_id} does not run.")
-        return self._commands.of(project_id)
+        return self._commands.of(project_id, life)
 
     def enforceable(self) -> frozenset[str]:
         return frozenset({"output_mb"})

@@ -1,0 +1,75 @@
+"""When a command is given up whose workspace does not answer.
+
+It is asked again, for its commands may well run on in it. But nothing is to be `running` for ever:
+a workspace that is gone for good has taken its commands along, and where even the time limit of a
+command has been over for long, nobody waits any more for a workspace to tell of its end.
+Meanwhile its commands do not stand in the way of those of other workspaces.
+"""
+
+import time
+from dataclasses import replace
+
+from rdev.domain.commands import Ending, Status, one_line
+from rdev.errors import Unavailable, WorkspaceUnavailable, WorkspaceUnfit
+from rdev.ports import EventStreams, Workspaces
+from rdev.services.awaiting import Awaiting
+from rdev.services.following import Following, Rules
+from rdev.services.leases import Held
+from rdev.services.lifecycle import Lifecycle
+from rdev.services.pauses import Missing
+
+
+class GivingUp:
+    """For one claim."""
+
+    def __init__(
+        self,
+        held: Held,
+        lifecycle: Lifecycle,
+        workspaces: Workspaces,
+        streams: EventStreams,
+        rules: Rules,
+    ) -> None:
+        self._held = held
+        self._lifecycle = lifecycle
+        self._workspaces = workspaces
+        self._streams = streams
+        self._rules = rules
+        self._gone, self._silent = Missing(rules.gone_s), Missing(rules.silent_s)
+        self._slow = Missing(rules.aside_s)
+        self._began = time.monotonic()
+
+    def end(self, why: WorkspaceUnavailable, seeing: Following | Awaiting | None) -> Ending | None:
+        """The end of a command whose workspace did not answer just now, with these words; None: it
+        is to be asked again. `seeing`: who has been following it."""
+        command = self._held.claim.command
+        answered_at = seeing.answered_at if seeing else 0.0
+        if self._slow.for_long(missing=True, there_at=answered_at):
+            self._held.step_aside()
+        silent = self._silent.for_long(missing=True, there_at=answered_at)
+        try:
+            gone = self._why_gone(why)
+            tail = self._streams.tail(command.project_id, command.id)
+        except (Unavailable, WorkspaceUnavailable):
+            return None
+        taken_along = self._gone.for_long(missing=gone is not None, there_at=answered_at)
+        if not taken_along and not (silent and self._had_to_be_over()):
+            return None
+        ran = self._held.start_recorded or self._held.started_at is not None
+        said = one_line(why.message if gone is None else gone)
+        end = Ending(Status.LOST, reason="workspace_lost", reason_message=said, ran=ran)
+        return replace(end, output=tail.position)
+
+    def _why_gone(self, why: WorkspaceUnavailable) -> str | None:
+        """Why the workspace is certainly gone with what ran in it; None: nobody can say that."""
+        claim = self._held.claim
+        if isinstance(why, WorkspaceUnfit):  # it was replaced by one in which nothing can run
+            place = self._workspaces.of(claim.command.project_id, claim.workspace_life)
+            return place.loss(claim.command.id)
+        return self._lifecycle.gone(claim.command.project_id)
+
+    def _had_to_be_over(self) -> bool:
+        """For so long that its workspace could have come up again since."""
+        claim = self._held.claim
+        ran_s = claim.running_s + time.monotonic() - self._began
+        return ran_s > claim.command.timeout_s + self._rules.workspace_s

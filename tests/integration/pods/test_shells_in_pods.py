@@ -1,0 +1,110 @@
+"""The shell that is kept open in a pod, when it is closed, stopped, or has to read too much."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from integration.pods.running import Running
+from live_stack import wait_for
+from rdev.adapters.workspaces.kubernetes.access import Access
+from rdev.adapters.workspaces.kubernetes.exec import Execs
+from rdev.adapters.workspaces.kubernetes.pod_ref import PodRef
+from rdev.adapters.workspaces.kubernetes.pod_shell import Place, PodShell
+from rdev.adapters.workspaces.kubernetes.pod_talk import Unanswered
+from rdev.errors import WorkspaceUnavailable
+from small_cluster import NAMESPACE
+
+
+@pytest.fixture
+def shell(running: Running) -> Iterator[PodShell]:
+    running.create()
+    execs = Execs(Access(running.kubeconfig).client, None)
+    ref = PodRef(NAMESPACE, running.pod, "", "workspace", "")
+    shell = PodShell(execs, ref, Place("/data/commands", "/data/workspace"), drain_s=0.1)
+    yield shell
+    shell.close()
+    execs.close()
+
+
+def test_one_that_was_closed_is_not_opened_again_by_who_still_has_it(running, shell):
+    assert shell.there().home == "/data/workspace"
+    shell.close()
+    wait_for(lambda: not running.there.wires)
+    with pytest.raises(WorkspaceUnavailable, match="closed"):
+        shell.ask("poll", "cmd-1", bytes_back=True)
+    assert not running.there.wires
+
+
+def test_closing_one_that_is_busy_waits_for_nobody_and_leaves_no_connection(running, shell):
+    shell.there()
+    running.there.freeze_execs()
+    asking = threading.Thread(target=_ask_in_vain, args=(shell,))
+    asking.start()
+    time.sleep(0.2)  # nothing tells that it has begun to wait
+    shell.close()
+    asking.join(60)
+    before = running.there.execs
+    with pytest.raises(WorkspaceUnavailable, match="closed"):
+        shell.ask("poll", "cmd-1", bytes_back=True)
+    assert running.there.execs == before
+
+
+def test_one_that_was_stopped_is_killed_and_replaced(running, shell):
+    shell.there()
+    (stopped,) = agents(running)
+    os.kill(stopped, signal.SIGSTOP)
+    with pytest.raises(Unanswered):
+        shell.ask("look", "cmd-1", timeout_s=0.5)
+    assert shell.ask("look", "cmd-1").lines == ()
+    wait_for(lambda: stopped not in agents(running))
+
+
+@pytest.mark.parametrize("name", ["{0}/exit", "{0}/refused", "{0}/pod", ".tokens/{0}", ".life"])
+def test_one_that_reads_a_file_without_end_is_killed_and_replaced(running, shell, name):
+    shell.there()
+    commands = running.root("/data/commands")
+    (commands / "cmd-1").mkdir()
+    (commands / "cmd-1/out").write_bytes(b"hello")
+    before = agents(running)
+    endless = commands / name.format("cmd-1")
+    endless.write_bytes(b"")
+    os.truncate(endless, 1 << 38)
+    for _ in range(2):  # it may have been asked to be more careful for another reason
+        with suppress(WorkspaceUnavailable):
+            shell.ask("look", "cmd-1", timeout_s=0.5)
+    if name == ".life":
+        with pytest.raises(WorkspaceUnavailable, match="full"):
+            shell.ask("look", "cmd-1")
+    else:
+        shell.ask("look", "cmd-1")
+        assert shell.ask("read", "cmd-1", "out", 0, 9, bytes_back=True).data == b"hello"
+    wait_for(lambda: not before & agents(running))
+
+
+def agents(running: Running) -> set[int]:
+    """The shells that answer in its pod, by their process ids here."""
+    first = running.there.lives[running.pod].container.pid
+    found = set()
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            argv = (place / "cmdline").read_bytes().split(b"\0")
+            if argv[:3] == [b"sh", b"-s", b"/data/commands"] and _pids_of(place.name) == _pids_of(
+                first
+            ):
+                found.add(int(place.name))
+    return found
+
+
+def _pids_of(pid: object) -> Path:
+    return Path(f"/proc/{pid}/ns/pid").readlink()
+
+
+def _ask_in_vain(shell: PodShell) -> None:
+    with pytest.raises(WorkspaceUnavailable):
+        shell.ask("poll", "cmd-1", bytes_back=True, timeout_s=1)
