@@ -7,15 +7,20 @@ to the sweep. However often it is done, by however many, the result is the same.
 
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from rdev.domain.commands import Command, Status
 from rdev.domain.events import FINISHED, QUEUED, STARTED, Announced
 from rdev.domain.records import record_of
+from rdev.errors import WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Transactions, Workspaces, metrics
 from rdev.services.output import carry_output
 
 log = logging.getLogger(__name__)
+
+_GIVEN_UP_AFTER = timedelta(days=1)
+"""After which files of commands stay where they are, if their workspace is not there."""
 
 
 def count_end(command: Command) -> None:
@@ -87,7 +92,18 @@ def announce_end(streams: EventStreams, workspaces: Workspaces, command: Command
         log.warning("the stream of %s cannot be completed in Redis", command.id)
 
 
+def ended_long_ago(command: Command) -> bool:
+    """So that its workspace is not waited for any more."""
+    ended = command.finished_at
+    return ended is None or datetime.now(UTC) - ended > _GIVEN_UP_AFTER
+
+
 def _files_are_there(workspaces: Workspaces, command: Command) -> bool:
-    workspace = workspaces.of(command.project_id, command.workspace_life)
     ends = (("stdout", command.output.stdout), ("stderr", command.output.stderr))
-    return all(not end or workspace.read(command.id, stream, end - 1, 1) for stream, end in ends)
+    try:
+        read = workspaces.of(command.project_id, command.workspace_life).read
+        return all(not end or read(command.id, stream, end - 1, 1) for stream, end in ends)
+    except WorkspaceUnavailable:
+        if ended_long_ago(command):
+            return False
+        raise

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from rdev.domain.argv import argv_of, stdin_of
-from rdev.domain.commands import Claim, Ending, Launch, Status, Stopping, one_line
+from rdev.domain.commands import Claim, Ending, Launch, Status, Stopping, one_line, refused
 from rdev.errors import CommandRefused, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Liveness, Workspace, metrics, tracing
@@ -187,10 +187,10 @@ class Following:
         asked_before, self.asked_to_start = self.asked_to_start, True
         try:
             self._ask_to_start()
-        except CommandRefused as refused:
+        except CommandRefused as exc:
             if (ending := self._forestalled()) is not None:
                 lost = ending.status is Status.LOST
-                return ending if lost else Ending.never_ran(refused.reason, refused.message)
+                return ending if lost else Ending.never_ran(exc.reason, exc.message)
         except WorkspaceUnavailable:
             self.asked_to_start = asked_before  # this time it has certainly started nothing
             raise
@@ -244,7 +244,7 @@ class Following:
             return self._never_ran()
         refusal = self._workspace.refusal(self._command.id)
         if refusal is not None:
-            return Ending.never_ran(*refusal)
+            return refused(*refusal)
         self._stops.runs()
         self._on_start(self._stream_empty)
         self._start_noted = True
@@ -329,7 +329,7 @@ class Following:
             # The leader declined between two looks, so it was taken for started.
             refusal = self._workspace.refusal(command_id)
             if refusal is not None:
-                return Ending.never_ran(*refusal)
+                return refused(*refusal)
         status: Status = Status.LOST
         reason: str | None = "killed_outside"
         if stop is not None:
