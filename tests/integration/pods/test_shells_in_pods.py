@@ -57,6 +57,7 @@ def test_closing_one_that_is_busy_waits_for_nobody_and_leaves_no_connection(runn
 
 def test_one_that_was_stopped_is_killed_and_replaced(running, shell):
     shell.there()
+    wait_for(lambda: len(agents(running)) == 1)  # it begins with a clean-up beside it
     (stopped,) = agents(running)
     os.kill(stopped, signal.SIGSTOP)
     with pytest.raises(Unanswered):
