@@ -176,8 +176,9 @@ def test_a_redis_that_is_full_while_the_archive_is_away_is_waited_for(place):
 
 
 def is_full(client):
+    """For as much as a runner adds at once: less may still find room."""
     try:
-        client.set("probe", "x", ex=60)
+        client.set("probe", bytes(MB), ex=60)
     except redis.exceptions.OutOfMemoryError:
         return True
     return False
