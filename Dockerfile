@@ -29,6 +29,7 @@ COPY migrations /migrations
 # image's user is another and has to read it.
 RUN uv sync --frozen --no-dev \
     && .venv/bin/python -m compileall -q --invalidation-mode unchecked-hash shared /functions \
+    && .venv/bin/python -m rdev.http.openapi \
     && chmod -R a+rX /app /functions /migrations
 
 # Those that reach the cluster have its client as well, which is half of their size.

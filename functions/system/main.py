@@ -14,7 +14,7 @@ blueprint = Blueprint("system", __name__)
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
     """This API as an OpenAPI 3.1 document."""
-    from rdev.http.operations.document import as_json
+    from rdev.http.openapi import as_json
 
     require()
     return Response(as_json(), mimetype="application/json")

@@ -25,6 +25,8 @@ from http_client import Http
 from live_stack import ENOUGH_S, wait_for
 from manifest_rules import TALKS_TO_THE_CLUSTER
 from rdev.config import SOURCE_ROOT
+from rdev.http.operations import OPERATIONS
+from rdev.http.operations.document import build
 from rdev.platform.function import TARGETS
 from rdev.platform.stores import Postgres, Valkey
 from tls_front import tls_front
@@ -276,6 +278,12 @@ def test_everything_can_be_read_whoever_checked_it_out(apps: dict[str, Path]) ->
             if not each.is_symlink():
                 wanted = stat.S_IROTH | (stat.S_IXOTH if each.is_dir() else 0)
                 assert each.stat().st_mode & wanted == wanted, each
+
+
+def test_an_image_keeps_the_apis_description(apps: dict[str, Path]) -> None:
+    for app in apps.values():
+        kept = json.loads((app / ".venv/share/rdev/openapi.json").read_text())
+        assert kept == build(OPERATIONS)
 
 
 def test_an_image_says_what_it_is() -> None:

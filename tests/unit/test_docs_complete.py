@@ -55,6 +55,8 @@ def reasons_in_the_code() -> set[str]:
         code = source.read_text()
         found |= set(re.findall(r"""reason\s*=\s*['"](\w+)['"]""", code))
         found |= set(re.findall(r"""Stopping\(Status\.\w+, ['"](\w+)['"]""", code))
+        for name in re.findall(r"Stopping\(Status\.\w+, ([A-Z_]+)\)", code):
+            found |= set(re.findall(rf"""^{name} = ['"](\w+)['"]""", code, re.MULTILINE))
         found |= set(re.findall(r"""reason: str \| None = ['"](\w+)['"]""", code))
         found |= set(re.findall(r"""CommandRefused\(\s*['"](\w+)['"]""", code))
         found |= set(re.findall(r"""Unfit\(\s*['"](\w+)['"]""", code))

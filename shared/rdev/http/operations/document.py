@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -35,9 +34,8 @@ _PATH_IDS = {
 }
 
 
-@lru_cache(maxsize=1)
 def as_json() -> bytes:
-    """The document of this version, made once a process."""
+    """The document of this version."""
     return json.dumps(build(OPERATIONS)).encode()
 
 
