@@ -155,6 +155,8 @@ class Command:
     ended_at: datetime | None = None
     """When nothing of it was seen to run any more; its record is closed after that."""
     archived_at: datetime | None = None
+    workspace_life: str | None = None
+    """The life of its workspace's files (`Workspace.life`) in which it may have been started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +185,6 @@ class Claim:
     """How long it has been waiting so, from look to look."""
     stopping: Stopping | None = None
     """That an earlier runner had begun to end it."""
-    workspace_life: str | None = None
-    """The life of its workspace's files (`Workspace.life`) in which it may have been started."""
     handed_over: bool = False
     """That the runner before gave it back as it ended; else that one's lease ran out."""
 

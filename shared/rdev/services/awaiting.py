@@ -43,7 +43,7 @@ class Awaiting:
         on_stop: Callable[[Stopping], None],
     ) -> None:
         self._command = claim.command
-        self._life = claim.workspace_life
+        self._life = claim.command.workspace_life
         self._workspace = workspace
         self._streams = streams
         self._rules = rules

@@ -64,7 +64,7 @@ class Closing:
 def clean_up(workspaces: Workspaces, command: Command) -> None:
     """Remove its files; and first what is left of one that was given up as its workspace did not
     answer. Raises WorkspaceUnavailable."""
-    workspace = workspaces.of(command.project_id)
+    workspace = workspaces.of(command.project_id, command.workspace_life)
     if command.status is Status.LOST:
         workspace.signal(command.id, "KILL")
     workspace.clean(command.id)
@@ -81,7 +81,12 @@ def announce_end(streams: EventStreams, workspaces: Workspaces, command: Command
         queued, running = {**record, "status": "queued"}, {**record, "status": "running"}
         streams.announce(*place, QUEUED, {"command": queued})
         streams.announce(*place, STARTED, {"command": running, "attempt": 1})
-        carry_output(workspaces.of(command.project_id), streams, command, command.output)
+        carry_output(
+            workspaces.of(command.project_id, command.workspace_life),
+            streams,
+            command,
+            command.output,
+        )
         said = streams.announce(*place, FINISHED, {"command": record}, command.output)
     if said is Announced.BEHIND:
         log.warning("the stream of %s cannot be completed in Redis", command.id)
@@ -96,7 +101,7 @@ def ended_long_ago(command: Command) -> bool:
 def _files_are_there(workspaces: Workspaces, command: Command) -> bool:
     ends = (("stdout", command.output.stdout), ("stderr", command.output.stderr))
     try:
-        read = workspaces.of(command.project_id).read
+        read = workspaces.of(command.project_id, command.workspace_life).read
         return all(not end or read(command.id, stream, end - 1, 1) for stream, end in ends)
     except WorkspaceUnavailable:
         if ended_long_ago(command):

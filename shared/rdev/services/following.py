@@ -107,7 +107,7 @@ class Following:
         self._feed = feed
         self._feed_in_s = rules.wait_s
         self._stream_empty = False
-        self._life = claim.workspace_life
+        self._life = claim.command.workspace_life
         """In which the workspace was asked to start it, so far as it has lives."""
         self.asked_to_start = False
         """Whether the workspace was, so that it may have begun."""
