@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from rdev.domain.argv import argv_of, stdin_of
-from rdev.domain.commands import Claim, Ending, Launch, Status, Stopping, one_line, refused
+from rdev.domain.argv import launch_of
+from rdev.domain.commands import Claim, Ending, Status, Stopping, one_line, refused
 from rdev.errors import CommandRefused, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Liveness, Workspace, metrics, tracing
@@ -208,7 +208,7 @@ class Following:
             self._life = self._life or life
         reach("start.before")
         with _call("start"), _timed():
-            self._workspace.start(self._launch())
+            self._workspace.start(launch_of(self._claim, self._env, self._life))
 
     def _forgotten(self) -> Ending | None:
         """Its end where it may have been started in files that are gone: nobody can tell any more,
@@ -281,22 +281,6 @@ class Following:
         seconds = f"{_NEVER_STARTS_S:g} seconds"
         return Ending.never_ran(
             reason="infrastructure", message=f"It was not seen to start within {seconds}."
-        )
-
-    def _launch(self) -> Launch:
-        command = self._command
-        limits = command.spec.get("limits", {})
-        return Launch(
-            command_id=command.id,
-            project_id=command.project_id,
-            argv=argv_of(command.kind, command.spec),
-            env=self._env,
-            cwd=command.spec.get("cwd", "."),
-            stdin=stdin_of(command.kind, command.spec, self._claim.stdin),
-            stdin_open=command.spec.get("stdin_open", False),
-            memory_mb=limits.get("memory_mb"),
-            processes=limits.get("processes"),
-            life=self._life,
         )
 
     # --- while it runs, and its end --------------------------------------------------------------
