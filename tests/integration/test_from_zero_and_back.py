@@ -199,7 +199,7 @@ def test_such_a_process_that_is_to_end_hands_over_what_runs(place: Place) -> Non
     waits = "until [ -e on ]; do sleep 0.05; done; echo done"
     command_id = place.api.shell("demo", waits)["id"]
     with drain(place) as process:
-        wait_for(lambda: place.api.record("demo", command_id)["status"] == "running")
+        wait_for(lambda: place.api.record("demo", command_id)["started_at"])
         process.send_signal(signal.SIGTERM)
         assert process.wait(ENOUGH_S) == 0, place.runner.log.read_text()
     assert processes_of(command_id)
