@@ -176,3 +176,9 @@ WELL: dict[str, dict[str, str]] = {
         'rdev_queue_claimable{priority="normal",process="functions-0"}': "1x2 0x400",
     },
 }
+OVER = {
+    "RdevArchiveDamaged": {
+        'rdev_archive_operation_seconds_count{operation="load",result="damaged"}': "_x10 1x400",
+    },
+}
+"""Series in which one fires after twenty minutes, and no more after ninety: it is over."""

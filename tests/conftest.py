@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 
@@ -21,6 +22,10 @@ from rdev.platform import unprivileged
 from rdev.platform.stores import Postgres, Valkey, migrate
 
 READY_TIMEOUT_S = 60.0
+
+# No test asserts how long something took, by a tool neither.
+hypothesis.settings.register_profile("no-deadline", deadline=None)
+hypothesis.settings.load_profile("no-deadline")
 
 
 @pytest.fixture(scope="session")

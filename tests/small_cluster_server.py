@@ -161,8 +161,13 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200, {"kind": "Status"})
 
     def _place(self, path: str) -> tuple[str, str, str]:
-        parts = urlsplit(path).path.split(f"/namespaces/{NAMESPACE}/")[1].split("/")
+        _, *parts = urlsplit(path).path.split("/namespaces/")[1].split("/")
         return (*parts, "", "")[:3]  # type: ignore[return-value]
+
+    def _within(self, raw: dict[str, Any]) -> bool:
+        """Whether an object lies in the namespace that is asked about."""
+        _, _, asked = urlsplit(self.path).path.partition("/namespaces/")
+        return not asked or raw["metadata"]["namespace"] == asked.partition("/")[0]
 
     def _note(self, verb: str, resource: str) -> None:
         self.cluster.requests.append((verb, resource))
@@ -189,7 +194,7 @@ class Handler(BaseHTTPRequestHandler):
             items = [
                 raw
                 for (each, _), raw in sorted(self.cluster.objects.items())
-                if each == kind and selected(raw, query)
+                if each == kind and selected(raw, query) and self._within(raw)
             ]
             begin = int(query.get("continue") or 0)
             end = begin + int(query.get("limit") or 500)
@@ -219,7 +224,7 @@ class Handler(BaseHTTPRequestHandler):
                     self.close_connection = True
                     return
             for version, event, _, raw in new:
-                if selected(raw, query):
+                if selected(raw, query) and self._within(raw):
                     self._event(event, raw)
                 after = version
         if not cluster.brief:

@@ -11,6 +11,7 @@ from rdev.config import settings
 from rdev.domain.commands import Command
 from rdev.domain.instants import timestamp
 from rdev.domain.records import shown
+from rdev.domain.redaction import redact
 from rdev.domain.workspaces import State, WorkspaceState
 from rdev.http import envelope, parsing
 from rdev.http.auth import require
@@ -84,14 +85,14 @@ def _told(project_id: str, state: WorkspaceState) -> Response:
 
 
 def _shown(seen: Seen) -> dict[str, Any]:
-    """Of the environment only the names: values may be secrets."""
+    """Of the environment only the names: values may be secrets. So may be what stands in a URL."""
     project = seen.project
     return {
         "id": project.id,
         "workspace": settings().workspaces,
         "status": shown(seen.state),
         "template": project.template,
-        "git_url": project.git_url,
+        "git_url": None if project.git_url is None else redact(project.git_url),
         "setup": _setup(project.id, seen.setup),
         "env": sorted(project.env),
         "max_concurrent": project.max_concurrent,

@@ -55,7 +55,7 @@ class Faults:
             "Postgres's clock set by an hour": (2, self._set_clock),
             "connections to Postgres cut": (2, lambda: self._cut("postgres")),
             "connections to Valkey cut": (2, lambda: self._cut("valkey")),
-            "connections held up": (1, self._stall),
+            "connections held up": (2, self._stall),
             ARCHIVE_GONE: (2, self._lose_archive),
             DISK_FULL: (3 if cluster.disk.can_be_full else 0, self._fill_disk),
         }
@@ -159,5 +159,6 @@ class Faults:
         self._cluster.proxies[store].cut(self._random.uniform(0.0, 1.0))
 
     def _stall(self) -> None:
+        """Also for longer than rdev waits for a store."""
         store = self._random.choice(["postgres", "valkey"])
-        self._cluster.proxies[store].stall(self._random.uniform(0.5, 4.0))
+        self._cluster.proxies[store].stall(self._random.uniform(0.5, 8.0))

@@ -213,6 +213,22 @@ def test_a_key_that_is_not_good_is_found(sick: Stack) -> None:
     assert made["key"] not in done.stdout + done.stderr
 
 
+def test_the_folder_that_is_named_has_the_server_and_its_key(sick: Stack, tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "rdev.cli.main", "doctor", "--outside", "--json"]
+    env = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    done = subprocess.run(
+        [*argv, "--home", str(sick.home)],
+        env=env | {"HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    found = {each["check"]: each for each in json.loads(done.stdout)["findings"]}
+    assert (found["key"]["status"], found["health"]["status"]) == ("ok", "ok")
+
+
 def test_a_server_that_is_not_there_is_one_failure(sick: Stack) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     code, found = doctor(sick, "--outside", "--server", url)

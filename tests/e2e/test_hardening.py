@@ -1,5 +1,6 @@
 """What a hostile client gets: slow, huge, broken and foreign requests, against a whole stack."""
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -127,6 +128,36 @@ def test_too_many_and_too_long_headers_are_refused(api: Http) -> None:
     for headers in (many, wide, long):
         assert api.request("GET", "/projects", headers=headers).status in (400, 431)
     assert api.get("/health").status == 200
+
+
+NO_REQUESTS = {
+    "two lengths": b"POST /projects HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "length and chunks": b"POST /projects HTTP/1.1\r\nContent-Length: 4\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a folded header": b"GET /health HTTP/1.1\r\nX-API-Key: rdev_\r\n tell-nobody\r\n\r\n",
+    "two hosts": b"GET /health HTTP/1.1\r\nHost: a\r\nHost: tell-nobody\r\n\r\n",
+    "no version": b"GET /health?tell-nobody\r\n\r\n",
+    "no method": b"<tell-nobody> / HTTP/1.1\r\n\r\n",
+    "bytes in the path": b"GET /\xfftell-nobody HTTP/1.1\r\n\r\n",
+    "another protocol": b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+    "a long header": b"GET /health HTTP/1.1\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
+    "a long line": b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", list(NO_REQUESTS))
+def test_what_is_no_request_is_answered_as_everything_else(strict_stack: Stack, name: str) -> None:
+    with closing(connected(strict_stack)) as connection:
+        connection.sendall(NO_REQUESTS[name])
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 414 ", b"HTTP/1.1 431 ")), answer
+    for header in (b"X-Content-Type-Options: nosniff", b"X-Request-ID: req-", b"Connection: close"):
+        assert header in head
+    assert json.loads(body)["error"]["code"] == "BAD_REQUEST"
+    assert b"tell-nobody" not in answer
 
 
 @pytest.mark.parametrize(

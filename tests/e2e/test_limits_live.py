@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from http_client import Http
 from live_stack import running_stack, wait_for
 from target import Target
 
@@ -33,6 +34,18 @@ def test_errors_of_a_good_key_say_what_is_left_too(target: Target) -> None:
         assert answer.status >= 400
         assert "X-RateLimit-Remaining" in answer.headers
     assert "X-RateLimit-Remaining" not in target.client("rdev_x").get("/projects").headers
+
+
+def test_streams_and_downloads_say_what_is_left_too(target: Target, api: Http) -> None:
+    command = api.finished("demo", "echo hi")["id"]
+    client = target.key("projects:read")
+    with client.events("demo", command) as reader:
+        assert reader.status == 200
+        head = str(reader.head)
+    output = client.get(f"/projects/demo/commands/{command}/output")
+    for name in ("X-RateLimit-Remaining", "X-Request-ID", "X-Content-Type-Options"):
+        assert name in output.headers
+        assert name in head
 
 
 def test_the_limits_of_one_key_are_not_those_of_another(target: Target) -> None:

@@ -146,11 +146,11 @@ def test_what_goes_on_now_is_told_while_it_does_and_no_longer(
     def told(name: str, **labels: str) -> float:
         return scrape(stack).total(name, **labels)
 
-    open_before = told("rdev_stream_subscribers", of="command")
     running = api.shell(project, "echo on; sleep 600")["id"]
     with api.events(project, running) as reader:
         reader.read(lambda each: each.of("output"))
-        assert told("rdev_stream_subscribers", of="command") == open_before + 1
+        # Of tests before this one there may be some that nobody has missed yet.
+        assert told("rdev_stream_subscribers", of="command") >= 1
         assert told("rdev_runner_commands", process="runner-0") >= 1
         wait_for(lambda: told("rdev_queue_commands", priority="normal", status="running") >= 1)
         now = scrape(stack)
@@ -159,11 +159,11 @@ def test_what_goes_on_now_is_told_while_it_does_and_no_longer(
             assert 1 <= now.total("rdev_postgres_pool_connections", process=process) <= limit
             assert now.total("rdev_redis_pool_connections", process=process, pool="calls") >= 1
         assert now.total("rdev_postgres_pool_waiting") >= 0
-        assert now.total("rdev_sweeps_total", result="done", process="runner-0") >= 1
-        assert abs(now.total("rdev_sweep_last_done_timestamp_seconds") - time.time()) < 600
         assert api.post(f"/projects/{project}/commands/{running}/cancel").status == 202
         reader.read_to_end()
-    wait_for(lambda: told("rdev_stream_subscribers", of="command") <= open_before)
+    wait_for(lambda: told("rdev_stream_subscribers", of="command") == 0)
+    wait_for(lambda: told("rdev_sweeps_total", result="done", process="runner-0") >= 1)
+    wait_for(lambda: abs(told("rdev_sweep_last_done_timestamp_seconds") - time.time()) < 600)
     stored = {"operation": "store", "result": "done", "process": "runner-0"}
     wait_for(lambda: told("rdev_archive_operation_seconds_count", **stored) >= 1)
     assert told("rdev_archive_transferred_bytes_total", operation="store") > 0

@@ -56,7 +56,11 @@ def test_one_trace_holds_a_commands_whole_way(stack: Stack, api: Http, project: 
         made = api.post("/webhooks", {"url": f"{receiver.url}/h-secret-path-of-a-webhook"})
         answer = api.post(
             f"/projects/{project}/shell",
-            {"command": "echo a-secret-in-a-command-line", "env": {"T": "a-secret-in-its-env"}},
+            # Long enough for its start to be recorded by itself: else it is with its end.
+            {
+                "command": "echo a-secret-in-a-command-line; sleep 2",
+                "env": {"T": "a-secret-in-its-env"},
+            },
             traceparent=f"00-{trace_id}-{CALLER}-01",
         )
         command_id = answer.data["id"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import time
 
 import pytest
@@ -214,6 +215,25 @@ def test_files_of_a_workspace_that_never_comes_back_are_given_up(place):
     files.unlink()
     files.with_name("away").rename(files)
     assert place.output(command, "stdout") == b"out\n"
+
+
+def test_an_end_that_was_never_announced_is_where_its_workspace_never_comes_back(place):
+    """Its runner died before it could; then Redis lost its data, and the workspace went."""
+    command = place.submit("echo out")
+    place.sql(
+        "update commands set status = 'succeeded', exit_code = 0, stdout_bytes = 4, "
+        "started_at = now(), finished_at = now(), epoch = 1"
+    )
+    age(place, command, days=2)
+    place.client.flushall()
+    files = place.folder / "commands" / PROJECT
+    shutil.rmtree(files, ignore_errors=True)
+    files.parent.mkdir(exist_ok=True)
+    files.write_text("in the way")
+    with place.running():
+        place.until_archived(command)
+    files.unlink()
+    assert types(place.read(command)) == [GAP, FINISHED]
 
 
 def age(place, command, days=1.0):

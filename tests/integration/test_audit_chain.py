@@ -313,5 +313,7 @@ def test_filters_find_what_they_name(database: Database) -> None:
     assert found(key_id="key-2") == found(address="192.0.2.1") == ["key.created"]
     assert found(projects=("web-*",)) == ["command.finished", "command.queued"]
     assert found(projects=("api",)) == []
+    assert found(projects=()) == []
+    assert found(projects=("api", "web-1")) == ["command.finished", "command.queued"]
     assert found(outcome="failed", project_id="web-1") == ["command.finished"]
     assert found(subject="cmd-1") == ["command.queued"]

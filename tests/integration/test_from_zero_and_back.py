@@ -135,13 +135,13 @@ def test_from_zero_to_the_first_output_and_back_to_zero(place: Place) -> None:
 
 
 def test_a_runner_that_is_ended_while_it_drains_hands_over_and_wakes_the_next(place: Place) -> None:
-    command_id = place.api.shell("demo", "until [ -e on ]; do sleep 0.05; done; echo over")["id"]
+    command_id = place.api.shell("demo", "until [ -e over ]; do sleep 0.05; done; echo over")["id"]
     wait_for(lambda: place.api.record("demo", command_id)["status"] == "running")
     wait_for(lambda: processes_of(command_id))
     place.runner.to_zero()
     # It posted its own next wake-up: nobody killed it over its request.
     assert [event["type"] for event in place.broker.taken] == [COMMAND_QUEUED] * 2
-    (place.workspace / "on").touch()
+    (place.workspace / "over").touch()
     record = place.ended(command_id)
     assert (record["status"], record["exit_code"]) == ("succeeded", 0)
 
@@ -199,7 +199,7 @@ def test_such_a_process_that_is_to_end_hands_over_what_runs(place: Place) -> Non
     waits = "until [ -e on ]; do sleep 0.05; done; echo done"
     command_id = place.api.shell("demo", waits)["id"]
     with drain(place) as process:
-        wait_for(lambda: place.api.record("demo", command_id)["started_at"])
+        wait_for(lambda: processes_of(command_id))  # `running` comes before it
         process.send_signal(signal.SIGTERM)
         assert process.wait(ENOUGH_S) == 0, place.runner.log.read_text()
     assert processes_of(command_id)

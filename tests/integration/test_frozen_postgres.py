@@ -1,7 +1,9 @@
 """A Postgres that hangs with all its connections open: nobody waits for it for ever, everybody is
 told to come back, and when it goes on it is used again."""
 
+import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,6 +138,26 @@ def test_an_answer_that_comes_too_late_is_nobodys(server: Postgres) -> None:
             wait_for(lambda: _answers(database))
     finally:
         database.close()
+
+
+@pytest.mark.parametrize(("said", "idle_s"), [("", 30), ("?keepalives_idle=77", 77)])
+def test_an_idle_connection_is_kept_from_being_forgotten_on_the_way(said: str, idle_s: int) -> None:
+    """By the kernel, over TCP: as rdev has it, or as the URL says."""
+    at = f"127.77.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"  # nobody else's
+    with own_postgres("fsync=off", f"listen_addresses={at}") as server:
+        migrate(server.url("rdev"), SOURCE_ROOT / "migrations")
+        url = f"postgresql://rdev@{at}/rdev{said}"
+        database = Database(url, pool_size=1, timeout_s=10)
+        try:
+            assert _answers(database)
+            leads = [each for each in psutil.Process().net_connections() if each.raddr]
+            (fd,) = {each.fd for each in leads if each.raddr.ip == at}
+            with socket.socket(fileno=os.dup(fd)) as connection:
+                assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                kept = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+            assert kept == idle_s
+        finally:
+            database.close()
 
 
 def _answers(database: Database) -> bool:

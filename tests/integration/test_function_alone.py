@@ -118,6 +118,13 @@ def test_the_same_limits_hold_as_for_all_functions_together(port: int) -> None:
     assert b'"field": "query"' in answer  # our answer, not the server's
 
 
+def test_what_is_no_request_is_answered_as_everything_else(port: int) -> None:
+    answer = said(port, HELLO + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"X-Content-Type-Options: nosniff\r\n" in answer
+    assert b'"code": "BAD_REQUEST"' in answer
+
+
 @pytest.mark.parametrize("prefix", [b"/elsewhere", b"/health"])
 def test_no_client_decides_where_a_function_lies(port: int, prefix: bytes) -> None:
     asked = HELLO + b"SCRIPT_NAME: " + prefix + b"\r\nConnection: close\r\n\r\n"

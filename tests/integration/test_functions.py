@@ -307,6 +307,22 @@ def test_a_mistake_of_rdevs_own_is_a_plain_500_and_its_cause_is_in_the_log_alone
     assert "request asked-1 failed" in function.log.read_text()
 
 
+def test_a_password_in_the_address_of_a_repository_is_not_shown(
+    start: Start, database_url: str
+) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "insert into projects (id, git_url, created_by) values "
+            "('demo', 'https://me:tell-nobody@example.com/a/b.git', 'key-1')"
+        )
+    projects = start("projects").http
+    shown = projects.get("/projects/demo")
+    assert "example.com/a/b.git" in shown.data["git_url"]
+    for answer in (shown, projects.get("/projects")):
+        assert answer.status == 200
+        assert b"tell-nobody" not in answer.body
+
+
 def test_without_redis_limits_hold_and_what_needs_it_says_so(start: Start) -> None:
     projects = start("projects", redis_url=NOWHERE, default_rate_limit=3)
     made = projects.http.post("/projects", {"id": "demo"})

@@ -483,6 +483,14 @@ def test_a_refusal_is_recorded_with_its_sentence(house: House) -> None:
     assert (refused.reason_message or "").startswith("env: 'SECONDS' cannot")
 
 
+def test_a_refusal_that_a_command_makes_up_ends_it_all_the_same(house: House) -> None:
+    place = '"$(dirname "$(readlink /proc/self/fd/2)")"'
+    command = house.submit(f"printf 'made\\0up\\nx\\n' >{place}/refused; kill -9 $PPID $$")
+    house.start()
+    ended = house.ended(command)
+    assert (ended.status, ended.reason) == (Status.FAILED, "infrastructure")
+
+
 def test_a_queued_command_whose_ticket_was_lost_gets_another(house: House) -> None:
     command = house.submit()
     house.client.flushall()

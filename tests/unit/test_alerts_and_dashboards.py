@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import promtool
-from alert_cases import ALSO, CASES, QUIET, WELL
+from alert_cases import ALSO, CASES, OVER, QUIET, WELL
 from rdev.config import SOURCE_ROOT
 from rdev.ports import metrics
 from rdev.ports.measuring import CATALOGUE, Counter, Histogram
@@ -191,6 +191,7 @@ def test_each_alert_fires_in_its_case_and_in_no_other(tmp_path: Path) -> None:
     rules.write_text((PLACE / "alerts.yaml").read_text())
     tests = [_case(name, QUIET | CASES[name], {name} | ALSO.get(name, set())) for name in CASES]
     tests.append(_case("quiet", QUIET, set()))
+    tests += [_over(name, QUIET | told) for name, told in OVER.items()]
     tests += [_never(name, QUIET | told) for name, told in WELL.items()]
     cases = tmp_path / "cases.yaml"
     cases.write_text(yaml.safe_dump({"rule_files": [str(rules)], "tests": tests}))
@@ -219,6 +220,19 @@ def _case(name: str, told: dict[str, str], firing: set[str]) -> dict[str, Any]:
         "interval": "1m",
         "input_series": [{"series": key, "values": value} for key, value in told.items()],
         "promql_expr_test": expected,
+    }
+
+
+def _over(name: str, told: dict[str, str]) -> dict[str, Any]:
+    fires = f'count(ALERTS{{alertname="{name}",alertstate="firing"}}) > 0'
+    return {
+        "name": f"{name} is over",
+        "interval": "1m",
+        "input_series": [{"series": key, "values": value} for key, value in told.items()],
+        "promql_expr_test": [
+            {"expr": fires, "eval_time": "20m", "exp_samples": [{"labels": "{}", "value": 1}]},
+            {"expr": fires, "eval_time": "90m", "exp_samples": []},
+        ],
     }
 
 

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 import rdev.adapters.workspaces
 from rdev.config import SOURCE_ROOT, Settings
+from rdev.domain.commands import REFUSALS
 from rdev.errors import RdevError, WorkspaceError
 from rdev.http.envelope import STATUS
 from rdev.http.routes import FUNCTIONS, ROUTES
@@ -54,12 +55,20 @@ def reasons_in_the_code() -> set[str]:
         code = source.read_text()
         found |= set(re.findall(r"""reason\s*=\s*['"](\w+)['"]""", code))
         found |= set(re.findall(r"""Stopping\(Status\.\w+, ['"](\w+)['"]""", code))
+        for name in re.findall(r"Stopping\(Status\.\w+, ([A-Z_]+)\)", code):
+            found |= set(re.findall(rf"""^{name} = ['"](\w+)['"]""", code, re.MULTILINE))
         found |= set(re.findall(r"""reason: str \| None = ['"](\w+)['"]""", code))
         found |= set(re.findall(r"""CommandRefused\(\s*['"](\w+)['"]""", code))
         found |= set(re.findall(r"""Unfit\(\s*['"](\w+)['"]""", code))
         found |= set(re.findall(r"""else ['"](exit_code)['"]""", code))
     script = Path(rdev.adapters.workspaces.__path__[0]) / "supervisor.sh"
     return found | set(re.findall(r"\brefuse ([a-z_]+)", script.read_text()))
+
+
+def test_every_refusal_of_the_supervisor_is_known():
+    script = Path(rdev.adapters.workspaces.__path__[0]) / "supervisor.sh"
+    said = set(re.findall(r"\brefuse ([a-z_]+)", script.read_text()))
+    assert said | {"infrastructure"} == REFUSALS
 
 
 def test_every_reason_a_record_can_carry_is_explained():

@@ -120,11 +120,14 @@ def test_the_network_is_shut_but_for_names_and_public_addresses() -> None:
     names_, public = spec["egress"]
     assert {port["port"] for port in names_["ports"]} == {53}
     blocked = {cidr for to in public["to"] for cidr in to["ipBlock"]["except"]}
-    assert blocked >= {"169.254.0.0/16", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"}
+    metadata = {"169.254.0.0/16", "100.64.0.0/10", "168.63.129.16/32", "fc00::/7"}
+    assert blocked >= metadata | {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"}
 
 
 def test_the_disruption_budget_is_of_our_pods() -> None:
     (budget,) = documents(DEPLOYED / "disruption-budget.yaml")
+    # Else a single one that does not come up would hold up every drain.
+    assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
     wanted = budget["spec"]["selector"]["matchLabels"]
     labels = made(TEMPLATES[0])["spec"]["template"]["metadata"]["labels"]
     assert wanted.items() <= labels.items()

@@ -79,6 +79,16 @@ def test_a_pod_in_trouble_says_what_it_is(status: Any, reason: str, words: str) 
     assert words in problem.message
 
 
+def test_one_whose_annotation_names_no_container_of_it_says_so() -> None:
+    named = {**POD["metadata"], "annotations": {"rdev.dev/container": "build"}}
+    pod = pod_of({**POD, "metadata": named, "status": {"phase": "Running"}})
+    assert pod is not None
+    state, problem = state_of(None, pod)
+    assert state is State.FAILING
+    assert problem is not None
+    assert (problem.reason, "build" in problem.message) == ("bad_config", True)
+
+
 def test_one_that_is_on_its_way_is_in_no_trouble() -> None:
     for status in (waiting("ContainerCreating"), {"phase": "Pending"}, {}):
         pod = pod_of({**POD, "status": status})

@@ -57,6 +57,12 @@ def test_a_secret_is_masked_by_what_stands_before_it(text: str) -> None:
     assert MASK in redact(text)
 
 
+@pytest.mark.parametrize("text", [*NAMED, *SHOWN, *HARMLESS, f"Authorization: {MASK}"])
+def test_redacting_twice_changes_nothing_more(text: str) -> None:
+    """As the audit log does with a command's text."""
+    assert redact(redact(text)) == redact(text)
+
+
 @pytest.mark.parametrize("secret", SHOWN)
 def test_a_secret_is_masked_by_its_shape(secret: str) -> None:
     assert redact(f"say {secret} now") == f"say {MASK} now"

@@ -39,7 +39,7 @@ def doctor(
 
     both = inside == outside
     found = [
-        *(_outside(server, key_file) if outside or both else ()),
+        *(_outside(home, server, key_file) if outside or both else ()),
         *(_inside(home, asked=inside) if inside or both else ()),
     ]
     if as_json:
@@ -52,12 +52,12 @@ def doctor(
     raise typer.Exit(int(failed(found)))
 
 
-def _outside(server: str | None, key_file: Path | None) -> "Iterator[Finding]":
+def _outside(home: Path, server: str | None, key_file: Path | None) -> "Iterator[Finding]":
     from rdev.doctor.findings import Finding, Level, examine
     from rdev.doctor.outside import Outside
 
     try:
-        access = resolve(server, key_file)
+        access = resolve(server, key_file, {**os.environ, "RDEV_HOME": str(home)})
     except Unconfigured as exc:
         yield Finding("outside", "key", Level.FAIL, str(exc))
         return

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rdev.domain import git_arguments
-from rdev.domain.commands import Kind
+from rdev.domain.commands import Claim, Kind, Launch
 
 
 def argv_of(kind: Kind, spec: Mapping[str, Any]) -> tuple[str, ...]:
@@ -20,6 +20,24 @@ def argv_of(kind: Kind, spec: Mapping[str, Any]) -> tuple[str, ...]:
 def stdin_of(kind: Kind, spec: Mapping[str, Any], stdin: bytes) -> bytes:
     """Claude's prompt goes in by stdin, where no process list shows it."""
     return str(spec["prompt"]).encode() if kind is Kind.CLAUDE else stdin
+
+
+def launch_of(claim: Claim, env: Mapping[str, str], life: str | None) -> Launch:
+    """What its workspace is told to start, in this life of its files."""
+    command = claim.command
+    limits = command.spec.get("limits", {})
+    return Launch(
+        command_id=command.id,
+        project_id=command.project_id,
+        argv=argv_of(command.kind, command.spec),
+        env=env,
+        cwd=command.spec.get("cwd", "."),
+        stdin=stdin_of(command.kind, command.spec, claim.stdin),
+        stdin_open=command.spec.get("stdin_open", False),
+        memory_mb=limits.get("memory_mb"),
+        processes=limits.get("processes"),
+        life=life,
+    )
 
 
 def _claude_options(spec: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,18 @@ COMMAND_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 _MOST_MESSAGE = 1000
 
+REFUSALS = frozenset(
+    {
+        "cwd_not_found",
+        "cwd_outside_workspace",
+        "infrastructure",
+        "limits_not_enforceable",
+        "program_not_found",
+        "setsid_not_found",
+    }
+)
+"""Why a leader may decline to become its command."""
+
 
 class Kind(StrEnum):
     """What sort of command it is; the last word of its URL."""
@@ -143,6 +155,8 @@ class Command:
     ended_at: datetime | None = None
     """When nothing of it was seen to run any more; its record is closed after that."""
     archived_at: datetime | None = None
+    workspace_life: str | None = None
+    """The life of its workspace's files (`Workspace.life`) in which it may have been started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +185,6 @@ class Claim:
     """How long it has been waiting so, from look to look."""
     stopping: Stopping | None = None
     """That an earlier runner had begun to end it."""
-    workspace_life: str | None = None
-    """The life of its workspace's files (`Workspace.life`) in which it may have been started."""
     handed_over: bool = False
     """That the runner before gave it back as it ended; else that one's lease ran out."""
 
@@ -207,6 +219,12 @@ class Ending:
         """The end of a command that certainly never starts."""
         said = None if message is None else one_line(message)
         return cls(Status.FAILED, reason=reason, reason_message=said, ran=False)
+
+
+def refused(reason: str, message: str) -> Ending:
+    """The end of a command whose leader declined. That is told by a file of the workspace, where
+    commands can write what they like: a word that is none becomes `infrastructure`."""
+    return Ending.never_ran(reason if reason in REFUSALS else "infrastructure", message)
 
 
 def one_line(text: str) -> str:

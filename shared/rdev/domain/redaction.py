@@ -45,7 +45,7 @@ _SHAPES = re.compile(
 _NAMED = (
     re.compile(r"(://)[^\s/@\"'<>]{1,512}(?=@)"),
     re.compile(
-        r"((?:authorization|x-api-key|cookie)\\?[\"']?[ \t]{0,3}[:=,][ \t]{0,3}\\?[\"']?)"
+        r"((?:authorization|x-api-key|cookie)\\?[\"']?[ \t]{0,3}[:=,][ \t]{0,3}+\\?[\"']?)"
         r"(?!\[redacted\])[^\"'\r\n\\]{1,4096}",
         re.IGNORECASE,
     ),

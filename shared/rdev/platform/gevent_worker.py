@@ -10,9 +10,10 @@ import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
 from rdev.config import settings
+from rdev.platform.unparsable import Answering
 
 
-class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no annotations
+class Worker(Answering, GeventWorker):  # type: ignore[misc] # gunicorn has no annotations
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         # For http/middleware.py, to have the connection closed: gunicorn ignores the header.
         req.body.close_connection = req.force_close

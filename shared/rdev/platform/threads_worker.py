@@ -11,11 +11,12 @@ from gunicorn.workers import gthread
 
 from rdev.config import settings
 from rdev.http import slow_clients
+from rdev.platform.unparsable import Answering
 
 _SPEAKS_AT_ONCE_S = 0.02
 
 
-class Worker(gthread.ThreadWorker):  # type: ignore[misc] # gunicorn has no annotations
+class Worker(Answering, gthread.ThreadWorker):  # type: ignore[misc] # gunicorn has no annotations
     def handle(self, conn: Any) -> Any:
         if not (conn.initialized or conn.wait_for_data(_SPEAKS_AT_ONCE_S)):
             return gthread._DEFER  # it waits where waiting takes no thread

@@ -138,7 +138,7 @@ class Attempt:
     def _following(self, held: Held) -> Following:
         command = held.claim.command
         project = self._lifecycle.ready(command)
-        workspace = self._workspaces.of(command.project_id, held.claim.workspace_life)
+        workspace = self._workspaces.of(command.project_id, command.workspace_life)
         return Following(
             held.claim,
             {**(project.env if project else {}), **held.claim.env},
@@ -160,7 +160,7 @@ class Attempt:
         log.error("%s cannot be followed; its end is waited for", command.id)
         return Awaiting(
             held.claim,
-            self._workspaces.of(command.project_id, held.claim.workspace_life),
+            self._workspaces.of(command.project_id, command.workspace_life),
             self._streams,
             self._rules,
             why=_why(exc),
@@ -203,8 +203,9 @@ class Attempt:
 
     def _asks(self, held: Held, life: str) -> None:
         self._ours(held, lambda tx: tx.queue.asked(*held.pair, life))
-        asked_in = held.claim.workspace_life or life
-        held.claim = replace(held.claim, workspace_life=asked_in)
+        command = held.claim.command
+        asked = replace(command, workspace_life=command.workspace_life or life)
+        held.claim = replace(held.claim, command=asked)
 
     def _stops(self, held: Held, stop: Stopping) -> None:
         self._ours(held, lambda tx: tx.queue.stopping(*held.pair, stop))

@@ -122,11 +122,12 @@ class Authentication:
         """Read the key from the database, and cache it. What it says holds for a request that
         began before."""
         generation = self._gate.generation
-        with self._transaction() as tx:
+        with self._transaction(reading=True) as tx:  # one round trip, also of a flood of wrong keys
             found = tx.keys.by_hash(candidates)
-            if found is not None and found.good_until is None:
-                current = candidates[0]
-                if found.stored.pepper_version != current.pepper_version:
+        if found is not None and found.good_until is None:
+            current = candidates[0]
+            if found.stored.pepper_version != current.pepper_version:
+                with self._transaction() as tx:
                     tx.keys.rehash(found.key.id, found.stored, current)
         if found is None or not self._good(found):
             with self._lock:

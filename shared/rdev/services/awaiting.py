@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from rdev.domain.commands import Claim, Ending, Position, Status, Stopping, one_line
+from rdev.domain.commands import Claim, Ending, Position, Status, Stopping, one_line, refused
 from rdev.domain.events import START
 from rdev.errors import CommandRefused, Unavailable, WorkspaceUnavailable
 from rdev.ports import EventStreams, Liveness, Workspace
@@ -43,7 +43,7 @@ class Awaiting:
         on_stop: Callable[[Stopping], None],
     ) -> None:
         self._command = claim.command
-        self._life = claim.workspace_life
+        self._life = claim.command.workspace_life
         self._workspace = workspace
         self._streams = streams
         self._rules = rules
@@ -117,7 +117,7 @@ class Awaiting:
         ended, stop = self._workspace.exit(command_id), self._stops.why
         exit_code = ended.exit_code if ended else None
         if ended is None and stop is None and (refusal := self._workspace.refusal(command_id)):
-            return Ending.never_ran(*refusal)
+            return refused(*refusal)
         position, whole = self._carry()
         status: Status = Status.LOST
         reason: str | None = "killed_outside"

@@ -7,15 +7,20 @@ to the sweep. However often it is done, by however many, the result is the same.
 
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from rdev.domain.commands import Command, Status
 from rdev.domain.events import FINISHED, QUEUED, STARTED, Announced
 from rdev.domain.records import record_of
+from rdev.errors import WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Transactions, Workspaces, metrics
 from rdev.services.output import carry_output
 
 log = logging.getLogger(__name__)
+
+_GIVEN_UP_AFTER = timedelta(days=1)
+"""After which files of commands stay where they are, if their workspace is not there."""
 
 
 def count_end(command: Command) -> None:
@@ -59,7 +64,7 @@ class Closing:
 def clean_up(workspaces: Workspaces, command: Command) -> None:
     """Remove its files; and first what is left of one that was given up as its workspace did not
     answer. Raises WorkspaceUnavailable."""
-    workspace = workspaces.of(command.project_id)
+    workspace = workspaces.of(command.project_id, command.workspace_life)
     if command.status is Status.LOST:
         workspace.signal(command.id, "KILL")
     workspace.clean(command.id)
@@ -76,13 +81,29 @@ def announce_end(streams: EventStreams, workspaces: Workspaces, command: Command
         queued, running = {**record, "status": "queued"}, {**record, "status": "running"}
         streams.announce(*place, QUEUED, {"command": queued})
         streams.announce(*place, STARTED, {"command": running, "attempt": 1})
-        carry_output(workspaces.of(command.project_id), streams, command, command.output)
+        carry_output(
+            workspaces.of(command.project_id, command.workspace_life),
+            streams,
+            command,
+            command.output,
+        )
         said = streams.announce(*place, FINISHED, {"command": record}, command.output)
     if said is Announced.BEHIND:
         log.warning("the stream of %s cannot be completed in Redis", command.id)
 
 
+def ended_long_ago(command: Command) -> bool:
+    """So that its workspace is not waited for any more."""
+    ended = command.finished_at
+    return ended is None or datetime.now(UTC) - ended > _GIVEN_UP_AFTER
+
+
 def _files_are_there(workspaces: Workspaces, command: Command) -> bool:
-    workspace = workspaces.of(command.project_id)
     ends = (("stdout", command.output.stdout), ("stderr", command.output.stderr))
-    return all(not end or workspace.read(command.id, stream, end - 1, 1) for stream, end in ends)
+    try:
+        read = workspaces.of(command.project_id, command.workspace_life).read
+        return all(not end or read(command.id, stream, end - 1, 1) for stream, end in ends)
+    except WorkspaceUnavailable:
+        if ended_long_ago(command):
+            return False
+        raise

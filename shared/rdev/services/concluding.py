@@ -4,7 +4,6 @@ forget, its workspace cleaned up after it. However often it is done, the result 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 from rdev.domain.commands import Command
 from rdev.domain.events import to_json
@@ -13,13 +12,10 @@ from rdev.domain.segments import size_of
 from rdev.errors import RdevError, StoreUnavailable, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, SegmentArchive, Transactions, Workspaces, tracing
-from rdev.services.closing import announce_end, clean_up
+from rdev.services.closing import announce_end, clean_up, ended_long_ago
 from rdev.services.trails import SEGMENT_BYTES, Trail
 
 log = logging.getLogger(__name__)
-
-_GIVEN_UP_AFTER = timedelta(days=1)
-"""After which files of commands stay where they are, if their workspace is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +88,7 @@ class Concluding:
             clean_up(self._workspaces, command)
         except WorkspaceUnavailable as exc:
             log.warning("files of %s stay behind: %s", command.id, exc)
-            return _ended_long_ago(command)
+            return ended_long_ago(command)
         return True
 
     def _store_rest(self, command: Command, trail: Trail) -> None:
@@ -115,9 +111,3 @@ class Concluding:
                     return
         log.error("the stream of %s is gone: its archive has holes", command.id)
         trail.conclude(command.output, to_json({"command": record_of(command)}))
-
-
-def _ended_long_ago(command: Command) -> bool:
-    """So that its workspace is not waited for any more."""
-    ended = command.finished_at
-    return ended is None or datetime.now(UTC) - ended > _GIVEN_UP_AFTER

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from rdev.domain.argv import argv_of, stdin_of
-from rdev.domain.commands import Claim, Ending, Launch, Status, Stopping, one_line
+from rdev.domain.argv import launch_of
+from rdev.domain.commands import Claim, Ending, Status, Stopping, one_line, refused
 from rdev.errors import CommandRefused, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Liveness, Workspace, metrics, tracing
@@ -107,7 +107,7 @@ class Following:
         self._feed = feed
         self._feed_in_s = rules.wait_s
         self._stream_empty = False
-        self._life = claim.workspace_life
+        self._life = claim.command.workspace_life
         """In which the workspace was asked to start it, so far as it has lives."""
         self.asked_to_start = False
         """Whether the workspace was, so that it may have begun."""
@@ -187,10 +187,10 @@ class Following:
         asked_before, self.asked_to_start = self.asked_to_start, True
         try:
             self._ask_to_start()
-        except CommandRefused as refused:
+        except CommandRefused as exc:
             if (ending := self._forestalled()) is not None:
                 lost = ending.status is Status.LOST
-                return ending if lost else Ending.never_ran(refused.reason, refused.message)
+                return ending if lost else Ending.never_ran(exc.reason, exc.message)
         except WorkspaceUnavailable:
             self.asked_to_start = asked_before  # this time it has certainly started nothing
             raise
@@ -208,7 +208,7 @@ class Following:
             self._life = self._life or life
         reach("start.before")
         with _call("start"), _timed():
-            self._workspace.start(self._launch())
+            self._workspace.start(launch_of(self._claim, self._env, self._life))
 
     def _forgotten(self) -> Ending | None:
         """Its end where it may have been started in files that are gone: nobody can tell any more,
@@ -244,7 +244,7 @@ class Following:
             return self._never_ran()
         refusal = self._workspace.refusal(self._command.id)
         if refusal is not None:
-            return Ending.never_ran(*refusal)
+            return refused(*refusal)
         self._stops.runs()
         self._on_start(self._stream_empty)
         self._start_noted = True
@@ -283,22 +283,6 @@ class Following:
             reason="infrastructure", message=f"It was not seen to start within {seconds}."
         )
 
-    def _launch(self) -> Launch:
-        command = self._command
-        limits = command.spec.get("limits", {})
-        return Launch(
-            command_id=command.id,
-            project_id=command.project_id,
-            argv=argv_of(command.kind, command.spec),
-            env=self._env,
-            cwd=command.spec.get("cwd", "."),
-            stdin=stdin_of(command.kind, command.spec, self._claim.stdin),
-            stdin_open=command.spec.get("stdin_open", False),
-            memory_mb=limits.get("memory_mb"),
-            processes=limits.get("processes"),
-            life=self._life,
-        )
-
     # --- while it runs, and its end --------------------------------------------------------------
 
     def _begin_anew(self) -> None:
@@ -329,7 +313,7 @@ class Following:
             # The leader declined between two looks, so it was taken for started.
             refusal = self._workspace.refusal(command_id)
             if refusal is not None:
-                return Ending.never_ran(*refusal)
+                return refused(*refusal)
         status: Status = Status.LOST
         reason: str | None = "killed_outside"
         if stop is not None:

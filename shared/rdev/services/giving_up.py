@@ -62,11 +62,11 @@ class GivingUp:
 
     def _why_gone(self, why: WorkspaceUnavailable) -> str | None:
         """Why the workspace is certainly gone with what ran in it; None: nobody can say that."""
-        claim = self._held.claim
+        command = self._held.claim.command
         if isinstance(why, WorkspaceUnfit):  # it was replaced by one in which nothing can run
-            place = self._workspaces.of(claim.command.project_id, claim.workspace_life)
-            return place.loss(claim.command.id)
-        return self._lifecycle.gone(claim.command.project_id)
+            place = self._workspaces.of(command.project_id, command.workspace_life)
+            return place.loss(command.id)
+        return self._lifecycle.gone(command.project_id)
 
     def _had_to_be_over(self) -> bool:
         """For so long that its workspace could have come up again since."""

@@ -53,7 +53,7 @@ class GoingBack:
                 return Ending(Status.CANCELLED, ran=False)
             return Ending.never_ran(reason="infrastructure", message=why)
         try:
-            self._workspaces.of(command.project_id, held.claim.workspace_life).clean(command.id)
+            self._workspaces.of(command.project_id, command.workspace_life).clean(command.id)
         except (Unavailable, WorkspaceUnavailable) as exc:
             log.warning("left to the sweep: %s", exc)
         reach("requeue.before")
@@ -81,7 +81,7 @@ class GoingBack:
         command = held.claim.command
         if command.started_at is not None:
             return False
-        before = held.claim.workspace_life
+        before = command.workspace_life
         try:
             workspace = self._workspaces.of(command.project_id, before)
             # In this order: the files may be others by then.

@@ -5,6 +5,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+_AT_ONCE = 1000
+"""Read where the first page was not enough: a caller who sees next to nothing costs few reads."""
+
 
 def page_seen(
     read: Callable[[str | None, int], Sequence[T]],
@@ -17,14 +20,15 @@ def page_seen(
     """Up to `limit` of what is seen, and where the next page begins; None: this was the last.
     `read` gives so many from behind an id on."""
     seen: list[T] = []
+    count = limit + 1
     while True:
-        page = read(start, limit + 1)
+        page = read(start, count)
         for each in page:
             if not sees(each):
                 continue
             if len(seen) == limit:
                 return seen, id_of(seen[-1])
             seen.append(each)
-        if len(page) <= limit:
+        if len(page) < count:
             return seen, None
-        start = id_of(page[-1])
+        start, count = id_of(page[-1]), max(count, _AT_ONCE)

@@ -9,8 +9,6 @@ from rdev.domain.commands import Claim, Status, Stopping
 from rdev.failpoints import reach
 from rdev.ports import Workspace
 
-OUTPUT_LIMIT = "output_limit"
-
 
 @dataclass(slots=True)
 class _Stop:
@@ -51,7 +49,7 @@ class Stops:
     @property
     def too_much(self) -> bool:
         """Whether it is ended for having written too much: then no more of it is carried."""
-        return self._stop is not None and self._stop.why.reason == OUTPUT_LIMIT
+        return self._stop is not None and self._stop.why.reason == "output_limit"
 
     @property
     def signal(self) -> str | None:
@@ -101,7 +99,7 @@ class Stops:
 
     def _decide(self, written: int) -> _Stop | None:
         if self._output_exceeded(written):
-            why = Stopping(Status.FAILED, OUTPUT_LIMIT)
+            why = Stopping(Status.FAILED, "output_limit")
         elif self._timed_out():
             why = Stopping(Status.TIMED_OUT, "timeout")
         elif self._cancel_asked():

@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -238,6 +239,42 @@ def test_ten_thousand_commands_are_in_nobodys_way(agent):
     assert agent.ask("prune")[0] == "."
     assert agent.read("read cmd-1 out 0 9") == b"hello"
     assert agent.ask("clean cmd-1")[0] == "."
+
+
+def test_nobody_waits_for_what_it_removes(start, tmp_path):
+    some, go = tmp_path / "bin", tmp_path / "go"
+    some.mkdir()
+    (some / "find").write_text(f"#!/bin/sh\nuntil [ -e {go} ]; do sleep 0.1; done\n")
+    (some / "find").chmod(0o755)
+    agent = start(PATH=f"{some}:{os.environ['PATH']}")
+    agent.hello()
+    late = threading.Timer(20, go.touch)
+    late.start()
+    try:
+        assert agent.ask("prune")[0] == "."
+        assert agent.ask("look cmd-1")[0] == "."
+        assert not go.exists()
+    finally:
+        go.touch()
+        late.cancel()
+
+
+def test_a_folder_in_place_of_a_file_is_not_listed(agent):
+    place = put(agent)
+    (place / "exit").mkdir()
+    for i in range(100):
+        (place / "exit" / f"many-{i}").touch()
+    assert b"many" not in agent.read("poll cmd-1")
+
+
+def test_a_supervisor_in_place_of_which_something_waits_is_delivered_anew(start):
+    start().hello()
+    agent = start()
+    (agent.commands / ".supervisor.sh").unlink(missing_ok=True)
+    os.mkfifo(agent.commands / ".supervisor.sh")
+    assert "undelivered" in agent.hello()
+    assert agent.ask(f"deliver {len(SUPERVISOR)}", SUPERVISOR)[0] == "."
+    assert "undelivered" not in agent.hello()
 
 
 def test_a_full_disk_gives_no_life_and_no_token_and_loses_no_step(shell, made, tmp_path):

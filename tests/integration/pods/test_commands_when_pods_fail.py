@@ -172,6 +172,19 @@ def test_what_was_written_until_its_pod_went_is_in_the_stream_once(running):
     assert (first, numbered) == (b"begun", [b"line %d" % i for i in range(1, len(numbered) + 1)])
 
 
+def test_a_project_that_is_made_again_under_its_name_has_nothing_of_the_one_before(running):
+    running.create()
+    with running.runner():
+        assert running.ended(running.submit("echo x >mine")).status is Status.SUCCEEDED
+        life = running.workspaces.of(running.project).life()
+        running.workspaces.delete(running.project)
+        wait_for(lambda: running.pod not in running.there.lives)
+        running.create()
+        ended = running.ended(running.submit("ls -A"))
+        assert (ended.status, running.streamed(ended)) == (Status.SUCCEEDED, b"")
+        assert running.workspaces.of(running.project).life() != life
+
+
 # --- what does not -------------------------------------------------------------------------------
 
 

@@ -67,6 +67,8 @@ def test_what_runs_in_one_of_several_is_followed_there_when_another_comes_first(
             ended = running.ended(command)
     assert (ended.status, ended.exit_code) == (Status.SUCCEEDED, 0)
     assert running.streamed(ended) == b"begun\nover\n"
+    with running.runner():
+        wait_for(lambda: not (running.root("/tmp/.rdev") / command.id).exists())
 
 
 def test_what_runs_in_one_of_several_is_cancelled_there(running):

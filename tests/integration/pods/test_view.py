@@ -9,13 +9,15 @@ from kubernetes.client import ApiClient, Configuration
 from webhook_receiver import Talk, answer_of, receiver
 
 from live_stack import wait_for
-from pod_service import Cluster
+from pod_service import Cluster, NoCommands
 from rdev.adapters.workspaces.kubernetes.api import Api
+from rdev.adapters.workspaces.kubernetes.templates import Templates
 from rdev.adapters.workspaces.kubernetes.view import View
 from rdev.adapters.workspaces.kubernetes.watched import Watched
+from rdev.adapters.workspaces.kubernetes.workspaces import KubernetesWorkspaces
 from rdev.domain.workspaces import Found, State
 from rdev.errors import WorkspaceUnavailable
-from small_cluster import EVENTS, NAMESPACE, PODS, foreign_pod, running
+from small_cluster import EVENTS, NAMESPACE, PODS, SETS, foreign_pod, running
 
 
 def test_pods_that_others_labelled_are_found_and_their_changes_seen(cluster: Cluster) -> None:
@@ -134,6 +136,26 @@ def test_a_pod_that_the_cluster_will_not_have_tells_why(cluster: Cluster) -> Non
     assert state.message == "The cluster refuses its pod: exceeded quota: pods=10"
     cluster.there.by_itself = True
     assert cluster.await_state("web", State.RUNNING).message is None
+
+
+def test_projects_are_found_in_all_namespaces_and_made_in_the_first(cluster: Cluster) -> None:
+    view = View(cluster.api, (NAMESPACE, "more"))
+    templates = Templates(cluster.api, NAMESPACE, "rdev-templates", image="debian")
+    workspaces = KubernetesWorkspaces(cluster.api, view, templates, NoCommands())
+    elsewhere = foreign_pod("db-0", "db")
+    elsewhere["metadata"]["namespace"] = "more"
+    cluster.there.put(PODS, elsewhere)
+    cluster.there.put(PODS, foreign_pod("app-0", "app"))
+    try:
+        assert sorted(each.project_id for each in workspaces.found()) == ["app", "db"]
+        assert workspaces.wait_running("db", 30, changed=True).running
+        workspaces.create("web", git_url=None)
+        assert workspaces.wait_running("web", 30, changed=True).running
+        made = cluster.there.get(SETS, "web")
+        assert made is not None
+        assert made["metadata"]["namespace"] == NAMESPACE
+    finally:
+        view.close()
 
 
 def test_of_several_pods_the_one_that_runs_and_stays_is_taken(cluster: Cluster) -> None:

@@ -6,7 +6,9 @@ import signal
 import subprocess
 from pathlib import Path
 
-from integration.workspaces.place import eventually
+import pytest
+
+from integration.workspaces.place import eventually, gone
 from rdev.adapters.workspaces import start_token
 from rdev.domain.commands import Exit
 from rdev.ports import Liveness
@@ -37,6 +39,22 @@ def test_a_supervisor_killed_in_the_drain_leaves_survivors_to_whoever_asks(place
     place.finish()
     assert place.result() == (5, b"on\n", b"")
     assert place.workspace.survivors("cmd-1") == 0
+
+
+@pytest.mark.parametrize("name", ["out", "err", "exit", "refused", "done", "synced", "cgroups"])
+def test_what_a_command_puts_in_place_of_its_files_keeps_nobody_waiting(place, name):
+    for number, how in enumerate(("mkfifo", "mkdir", "ln -s /dev/zero")):
+        command_id = f"cmd-{number}"
+        there = 'd=$(dirname "$(readlink /proc/self/fd/2)")'
+        line = f'{there}; rm -f "$d/{name}"; {how} "$d/{name}"; sleep 0.05; exit 3'
+        place.workspace.start(place.sh(line, id=command_id))
+        supervisor = taker_of(place, command_id).supervisor
+        assert place.until_over(command_id) in (Liveness.ENDED, Liveness.DEAD)
+        place.result(command_id)
+        place.workspace.refusal(command_id)
+        eventually(lambda: gone(supervisor.pid))  # noqa: B023 - at once
+        place.workspace.clean(command_id)
+        assert not (place.commands / command_id).exists()
 
 
 def test_no_supervisor_stays_behind(place):

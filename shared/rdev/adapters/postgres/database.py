@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -15,6 +16,9 @@ from rdev.ports import metrics, tracing
 from rdev.ports.measuring import Reading
 
 _TRANSACTION = {"db.system.name": "postgresql"}
+_KEPT_ALIVE = {"keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 3}
+"""Seconds, and how many go unanswered. What lies between forgets a connection that is silent for
+minutes, and whoever used it next would wait for nothing."""
 _UNAVAILABLE = (
     psycopg.OperationalError,
     psycopg.errors.InternalError_,
@@ -47,6 +51,7 @@ class Database:
             # A server that is well gives up a little before we do, and the connection is kept.
             "options": f"-c statement_timeout={int(timeout_s * 900)} -c timezone=UTC "
             f"-c idle_in_transaction_session_timeout={int(timeout_s * 2000)}",
+            **_kept_alive(url),
         }
         self._pool: ConnectionPool[TracedConnection] = ConnectionPool(
             url,
@@ -112,6 +117,15 @@ class Database:
 
     def close(self) -> None:
         self._pool.close(timeout=2)
+
+
+def _kept_alive(url: str) -> dict[str, int]:
+    """But for what the URL says itself."""
+    try:
+        said = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return {}  # connecting tells what is wrong with it
+    return {name: value for name, value in _KEPT_ALIVE.items() if name not in said}
 
 
 def _refuse_closed(connection: Connection) -> None:

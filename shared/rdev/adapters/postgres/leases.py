@@ -13,7 +13,7 @@ from rdev import failpoints
 from rdev.adapters.postgres.commands import COLUMNS, command_of
 from rdev.domain.commands import Claim, Command, Ending, Status, Stopping, one_line
 
-CLAIMED = f"{COLUMNS}, env, stdin, workspace_life, failures, stopping, waits, waited_s"
+CLAIMED = f"{COLUMNS}, env, stdin, failures, stopping, waits, waited_s"
 
 # Always `epoch = the claim's`; what chaos tests may put here shows that they would notice.
 _OURS = "epoch >= 0 *" if failpoints.without("epoch") else "epoch ="
@@ -244,7 +244,6 @@ def claim_of(row: DictRow) -> Claim:
         waited_s=row["waited_s"],
         running_s=row["running_s"],
         stopping=_stopping(row["stopping"]),
-        workspace_life=row["workspace_life"],
     )
 
 

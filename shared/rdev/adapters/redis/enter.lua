@@ -19,37 +19,39 @@ local limit = tonumber(ARGV[1])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local newest = math.floor(now / BUCKET_MS)
-local counts, used, set_back = {}, 0, false
-local packed = redis.call('GET', KEYS[2])
+local packed, set_back = redis.call('GET', KEYS[2]), false
+local window -- the newest bucket's number, and behind it how many requests each holds
 if packed then
-  local read = { struct.unpack(FORMAT, packed) }
-  local last = read[1]
-  if last > newest and last <= newest + BUCKETS then newest = last end
-  for bucket = newest - BUCKETS + 1, newest do
-    if bucket > last - BUCKETS and bucket <= last then
-      counts[bucket % BUCKETS] = read[2 + bucket % BUCKETS]
-      used = used + counts[bucket % BUCKETS]
-    end
-  end
-  if last > newest then -- the clock was put back: what is known counts as new
-    for index = 2, BUCKETS + 1 do used = used + read[index] end
-    counts = { [newest % BUCKETS] = used }
-    set_back = true
-  end
+  window = { struct.unpack(FORMAT, packed) }
+else
+  window = { newest }
+  for index = 2, BUCKETS + 1 do window[index] = 0 end
 end
+local last = window[1]
+if last > newest + BUCKETS then -- the clock was put back: what is known counts as new
+  local known = 0
+  for index = 2, BUCKETS + 1 do known, window[index] = known + window[index], 0 end
+  window[2 + newest % BUCKETS] = known
+  set_back = true
+else
+  newest = math.max(newest, last)
+  for passed = last + 1, math.min(newest, last + BUCKETS) do window[2 + passed % BUCKETS] = 0 end
+end
+window[1] = newest
+local used = 0
+for index = 2, BUCKETS + 1 do used = used + window[index] end
 
 local function free_in(wanted)
   local left = used
   for bucket = newest - BUCKETS + 1, newest do
-    left = left - (counts[bucket % BUCKETS] or 0)
+    left = left - window[2 + bucket % BUCKETS]
     if left <= wanted then return math.max(1, (bucket + BUCKETS) * BUCKET_MS - now) end
   end
 end
 
 local function remember()
-  local values = { newest }
-  for index = 0, BUCKETS - 1 do values[index + 2] = counts[index] or 0 end
-  redis.call('SET', KEYS[2], struct.pack(FORMAT, unpack(values)), 'PX', BUCKET_MS * BUCKETS * 2)
+  local values = struct.pack(FORMAT, unpack(window, 1, BUCKETS + 1))
+  redis.call('SET', KEYS[2], values, 'PX', BUCKET_MS * BUCKETS * 2)
 end
 
 if used >= limit then
@@ -57,6 +59,6 @@ if used >= limit then
   return { version or '', word, 0, free_in(0), free_in(limit - 1) }
 end
 used = used + 1
-counts[newest % BUCKETS] = (counts[newest % BUCKETS] or 0) + 1
+window[2 + newest % BUCKETS] = window[2 + newest % BUCKETS] + 1
 remember()
 return { version or '', word, limit - used, (newest + BUCKETS) * BUCKET_MS - now, 0 }

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rdev.adapters.workspaces import start_token
+from rdev.adapters.workspaces import plain_file, start_token
 from rdev.adapters.workspaces.cgroup import Cgroup
 from rdev.adapters.workspaces.start_token import StartToken
 from rdev.adapters.workspaces.stdin_file import StdinFile
@@ -76,7 +76,7 @@ class CommandFiles:
     def cgroup(self) -> Cgroup:
         """The command's control group, with no folders where it has none."""
         try:
-            lines = (self.directory / "cgroups").read_bytes().splitlines()
+            lines = plain_file.content(self.directory / "cgroups").splitlines()
         except FileNotFoundError:
             return Cgroup(())
         return Cgroup(tuple(Path(os.fsdecode(line)) for line in lines))
@@ -84,7 +84,7 @@ class CommandFiles:
     def exit(self) -> Exit | None:
         """The leader's status; None while there is none, and where nothing was run."""
         try:
-            text = (self.directory / "exit").read_text(errors="replace")
+            text = plain_file.text(self.directory / "exit")
         except FileNotFoundError:
             return None
         # One write of a few bytes; without its newline it has not happened yet. Anything else than
@@ -93,7 +93,7 @@ class CommandFiles:
 
     def refusal(self) -> tuple[str, str] | None:
         try:
-            text = (self.directory / "refused").read_text(errors="replace")
+            text = plain_file.text(self.directory / "refused")
         except FileNotFoundError:
             return None
         reason, _, message = text.removesuffix("\n").partition("\n")
@@ -118,7 +118,7 @@ class CommandFiles:
 
     def read(self, stream: str, offset: int, max_bytes: int) -> bytes:
         try:
-            fd = os.open(self.directory / _FILES[stream], os.O_RDONLY | os.O_NOFOLLOW)
+            fd = plain_file.descriptor(self.directory / _FILES[stream])
         except FileNotFoundError:
             return b""
         try:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from rdev.adapters.workspaces import plain_file
 from rdev.adapters.workspaces.processes import Process
 
 _CANCELLED = "cancelled"
@@ -56,7 +57,7 @@ class StartToken:
 def read(token: Path, directory: Path) -> StartToken | None:
     """The token, or None where nobody has taken it."""
     try:
-        text = token.read_text(errors="replace")
+        text = plain_file.text(token)
     except FileNotFoundError:
         return None
     return parse(text, lambda: (path.name.removeprefix("by:") for path in directory.glob("by:*")))
@@ -81,7 +82,7 @@ def plant(token: Path) -> bool:
         mine.write_text(f"{_CANCELLED}\n")
         os.link(mine, token)  # unlike a rename, fails where there is one
     except FileExistsError:
-        return token.read_text(errors="replace").strip() == _CANCELLED
+        return plain_file.text(token).strip() == _CANCELLED
     finally:
         mine.unlink(missing_ok=True)
     return True

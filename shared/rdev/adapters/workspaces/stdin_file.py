@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from rdev.adapters.workspaces import plain_file
 from rdev.adapters.workspaces.processes import Process
 
 MOST_UNREAD_BYTES = 256 * 1024
@@ -38,7 +39,7 @@ class StdinFile:
         if feeder is not None and not feeder.alive():
             return None
         try:
-            fd = os.open(self.directory / "stdin", os.O_WRONLY | os.O_NOFOLLOW)
+            fd = plain_file.descriptor(self.directory / "stdin", os.O_WRONLY)
         except FileNotFoundError:
             return None
         try:
@@ -62,7 +63,7 @@ class StdinFile:
     def feeder(self) -> Process | None:
         """The process that copies; None before it began, and where there is none."""
         try:
-            text = (self.directory / "feeder").read_text(errors="replace")
+            text = plain_file.text(self.directory / "feeder")
         except FileNotFoundError:
             return None
         told = _FEEDER.fullmatch(text)

@@ -49,10 +49,18 @@ clock() {
     now=${now%.*}${now#*.}
 }
 
+# Removes what the command has put in the place of the file $1 if that is none: to open it might
+# wait for ever.
+clear() {
+    if [ -e "$1" ] || [ -L "$1" ]; then
+        { [ -f "$1" ] && [ ! -L "$1" ]; } || rm -rf "./$1"
+    fi
+}
+
 # Creates the file $1 holding $2. A full disk is waited for: the end of a command must not get
 # lost over it. Gives up when the directory is gone.
 put() {
-    until echo "$2" >"$1"; do
+    until clear "$1" && echo "$2" >"$1"; do
         [ -d "$dir" ] || exit 1
         sleep 1
     done
@@ -166,7 +174,7 @@ lead() {
 look() {
     alive=
     [ $# -eq 0 ] || alive=$(grep -lszxF -e "RDEV_COMMAND_ID=$id" "$@")
-    [ ! -e cgroups ] || members
+    [ ! -f cgroups ] || members
     [ -n "$alive" ] || { kill -0 "-$leader" 2>/dev/null && in_group; }
 }
 
@@ -259,7 +267,7 @@ end_descendants() {
     status=$?
 
     taker=
-    read -r taker <"$token"
+    [ ! -f "$token" ] || read -r taker <"$token"
     case $taker in
     *:"$supervisor:$boot") ;;
     *) exit 0 ;; # another one's; not ours to touch
@@ -270,6 +278,7 @@ end_descendants() {
     end_descendants 2>/dev/null
     put done ""
     # Last, when nobody waits for it any more.
-    [ -e done ] && sync out err exit 2>/dev/null && : >synced
+    [ -f done ] && [ -f out ] && [ -f err ] && [ -f exit ] && sync out err exit 2>/dev/null &&
+        clear synced && : >synced
     exit 0
 }

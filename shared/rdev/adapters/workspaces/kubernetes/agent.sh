@@ -258,7 +258,8 @@ hello() {
     tell "life $life"
     tell "boot $boot"
     tell "home $workspace"
-    [ "$(sha256sum <"$supervisor")" = "$sha256  -" ] || tell undelivered
+    plain "$supervisor" && [ "$(head -c 100000 <"$supervisor" | sha256sum)" = "$sha256  -" ] ||
+        tell undelivered
     done_with ''
 }
 
@@ -388,7 +389,7 @@ poll() {
             set -- "$@" "$id/out" "$id/err" "$id/exit" "$id/refused" "$id/done"
             shift
         done
-        ls -ln -- "$@"
+        ls -lnd -- "$@"
     )
     printf '%s\n' "$seen"
     done_with $((${#seen} + 1))
@@ -502,13 +503,16 @@ clean() {
     done_with ''
 }
 
-# Removes start tokens whose seven days are over, and what others left half done.
+# Removes start tokens whose seven days are over, and what others left half done. Nobody waits for
+# it: there may be many, on a slow volume.
 prune() {
-    for token in $(find .tokens -type f -mtime +6); do
-        [ -e "${token#.tokens/}" ] || rm -f "$token"
-    done
-    find . -type d -name '.old.*' -mmin +60 -prune -exec rm -rf {} +
-    find . -type f -name '.*.????????????????*' -mmin +60 -exec rm -f {} +
+    {
+        for token in $(find .tokens -type f -mtime +6); do
+            [ -e "${token#.tokens/}" ] || rm -f "$token"
+        done
+        find . -type d -name '.old.*' -mmin +60 -prune -exec rm -rf {} +
+        find . -type f -name '.*.????????????????*' -mmin +60 -exec rm -f {} +
+    } </dev/null >/dev/null 3>&- &
     done_with ''
 }
 

@@ -114,6 +114,11 @@ def _end(ended: Mapping[str, Any], otherwise: tuple[str, str]) -> Problem:
     return _told(*otherwise, more)
 
 
+def no_container(name: str) -> Problem:
+    """Of a pod whose annotation says that commands run in a container which it does not have."""
+    return Problem("bad_config", f"It has no container {name}, which its annotation names.")
+
+
 def refused(message: str) -> Problem:
     """Of what the cluster says when it will not have a pod at all."""
     return _told("refused", "The cluster refuses its pod", message)

@@ -6,7 +6,13 @@ from typing import Any
 
 from rdev.adapters.workspaces.kubernetes import names
 from rdev.adapters.workspaces.kubernetes.pod_ref import PodRef
-from rdev.adapters.workspaces.kubernetes.reasons import Problem, end_before, end_of, problem_of
+from rdev.adapters.workspaces.kubernetes.reasons import (
+    Problem,
+    end_before,
+    end_of,
+    no_container,
+    problem_of,
+)
 
 _RUNNING = "Running"
 
@@ -64,8 +70,8 @@ def pod_of(raw: Mapping[str, Any]) -> Pod | None:
     project_id = labels.get(names.PROJECT)
     if not project_id:
         return None
-    containers = (raw.get("spec") or {}).get("containers") or [{}]
-    container = notes.get(names.CONTAINER) or containers[0].get("name", "")
+    containers = [each.get("name", "") for each in (raw.get("spec") or {}).get("containers") or ()]
+    container = notes.get(names.CONTAINER) or next(iter(containers), "")
     state = _container(status, container)
     running = (state.get("state") or {}).get("running")
     deleting = bool(meta.get("deletionTimestamp"))
@@ -82,7 +88,7 @@ def pod_of(raw: Mapping[str, Any]) -> Pod | None:
         ours=labels.get(names.MANAGED_BY) == names.US,
         running=running is not None and status.get("phase") == _RUNNING,
         deleting=deleting,
-        problem=problem_of(status, state),
+        problem=problem_of(status, state) if container in containers else no_container(container),
         end=end_of(status, state, deleting=deleting),
         end_before=end_before(state),
         root=notes.get(names.ROOT),
