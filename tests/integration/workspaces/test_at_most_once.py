@@ -4,11 +4,13 @@ files can show of it. The rest is in tests/conformance/workspaces."""
 import os
 import shutil
 import subprocess
+import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 
 from integration.workspaces.place import eventually
+from rdev.adapters.workspaces import start_token
 from rdev.adapters.workspaces.local_workspace import SUPERVISOR
 from rdev.ports import Liveness
 
@@ -145,14 +147,18 @@ def test_a_token_that_is_given_back_while_it_is_looked_at_ends_nothing(one_place
     directory.mkdir()
     (directory / f"by:999999999:1:999999999:1:{boot}").touch()
     token = one_place.commands / ".tokens/cmd-2"
-    os.mkfifo(token)
+    token.touch()
+    given_back = []
 
-    def give_back() -> None:
-        with token.open("wb"):  # whoever reads it now reads nothing, and learns that only below
-            token.unlink()
+    def give_back(frame: FrameType, _event: str, _arg: object) -> None:
+        if frame.f_code is start_token.parse.__code__ and not given_back:
+            given_back.append(token.unlink())
 
-    with ThreadPoolExecutor(1) as pool:
-        given_back = pool.submit(give_back)
+    before = sys.gettrace()
+    sys.settrace(give_back)
+    try:
         assert one_place.workspace.liveness("cmd-2") is Liveness.PREPARED
-        given_back.result()
+    finally:
+        sys.settrace(before)
+    assert given_back
     shutil.rmtree(directory)
