@@ -96,9 +96,11 @@ def test_any_worker_tells_what_all_have_counted(gunicorn: Gunicorn) -> None:
     before = gunicorn.samples("rdev_http_requests_total")
     for _ in range(60):
         gunicorn.get("/health")
+    everyone = {f"system-{number}" for number in range(WORKERS)}
     for _ in range(5):
+        assert set(gunicorn.samples("rdev_process_up")) == everyone
         after = gunicorn.samples("rdev_http_requests_total")
-        assert set(after) == {f"system-{number}" for number in range(WORKERS)}
+        assert set(after) <= everyone  # the kernel need not have been fair to all
         assert sum(after.values()) - sum(before.values()) == 60
     counted = gunicorn.samples("rdev_http_request_duration_seconds_count")
     assert sum(counted.values()) == sum(after.values())
