@@ -24,6 +24,8 @@ export PATH={path} HOME=/tmp LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 for kind in proc:/proc sysfs:/sys tmpfs:/tmp cgroup2:/sys/fs/cgroup; do
     mount -t ${{kind%%:*}} none ${{kind#*:}}
 done
+# This tree may lie in the /tmp that was just covered.
+mkdir -p {root} && mount -t hostfs -o ro,{root} none {root}
 mkdir -p /sys/fs/cgroup/service/rdev
 echo +memory +pids >/sys/fs/cgroup/cgroup.subtree_control
 echo $$ >/sys/fs/cgroup/service/rdev/cgroup.procs
