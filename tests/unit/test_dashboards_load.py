@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from changed_document import change
 from grafana_model import problems
 from rdev.config import SOURCE_ROOT
 
@@ -24,16 +25,7 @@ def test_grafana_has_all_of_a_dashboard_as_it_is_written(name: str) -> None:
 def of(*path: Any, put: Any = None) -> Callable[[dict[str, Any]], None]:
     """Puts a value somewhere; without one it takes away what is there."""
 
-    def breaks(board: dict[str, Any]) -> None:
-        place: Any = board
-        for step in path[:-1]:
-            place = place[step]
-        if put is None:
-            del place[path[-1]]
-        else:
-            place[path[-1]] = put
-
-    return breaks
+    return lambda board: change(board, path, put)
 
 
 FIRST = ("panels", 0)

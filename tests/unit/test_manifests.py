@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from changed_document import change
 from manifest_rules import (
     OUR_PODS,
     RULES,
@@ -120,13 +121,8 @@ def of(kind: str, name: str, *path: Any, put: Any = None) -> Callable[[Documents
         )
         if not path:
             documents.remove(place)
-            return
-        for step in path[:-1]:
-            place = place[step]
-        if put is None:
-            del place[path[-1]]
         else:
-            place[path[-1]] = put
+            change(place, path, put)
 
     return breaks
 

@@ -7,7 +7,6 @@ Meanwhile its commands do not stand in the way of those of other workspaces.
 """
 
 import time
-from dataclasses import replace
 
 from rdev.domain.commands import Ending, Status, one_line
 from rdev.errors import Unavailable, WorkspaceUnavailable, WorkspaceUnfit
@@ -57,8 +56,13 @@ class GivingUp:
             return None
         ran = self._held.start_recorded or self._held.started_at is not None
         said = one_line(why.message if gone is None else gone)
-        end = Ending(Status.LOST, reason="workspace_lost", reason_message=said, ran=ran)
-        return replace(end, output=tail.position)
+        return Ending(
+            Status.LOST,
+            reason="workspace_lost",
+            reason_message=said,
+            output=tail.position,
+            ran=ran,
+        )
 
     def _why_gone(self, why: WorkspaceUnavailable) -> str | None:
         """Why the workspace is certainly gone with what ran in it; None: nobody can say that."""

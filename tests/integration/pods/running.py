@@ -54,6 +54,15 @@ def seen(kubeconfig: Path) -> Iterator[KubernetesWorkspaces]:
         workspaces.close()
 
 
+def keeping(image: str = "debian", **container: object) -> dict[str, object]:
+    """A pod of others, without a volume but for /kept: a claim that outlives it. Commands' files
+    go with the pod."""
+    first = {"name": "app", "image": f"registry.test/{image}:1", **container}
+    first.setdefault("volumeMounts", [{"name": "kept", "mountPath": "/kept"}])
+    claim = {"claimName": "kept"}
+    return {"containers": [first], "volumes": [{"name": "kept", "persistentVolumeClaim": claim}]}
+
+
 @dataclass
 class Running:
     """One project in a pod, and what is done with it."""
@@ -114,6 +123,12 @@ class Running:
         if life is None or life.container is None:
             return Path("/nonexistent")
         return Path(f"/proc/{life.container.pid}/root{folder}")
+
+    def forget_kept(self) -> None:
+        """What pods as `keeping` makes them have left in /kept."""
+        kept = self.there.folder / "claims" / "kept"
+        if kept.exists():
+            kept.rename(kept.with_name(self.project))
 
     # --- its commands ----------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.pods.running import Running
+from integration.pods.running import Running, keeping
 from live_stack import wait_for
 from rdev.domain.commands import Status
 from small_cluster import PODS
@@ -14,24 +14,14 @@ from small_cluster import PODS
 COUNTED = "echo x >>/kept/count; echo begun; until [ -e /kept/go ]; do sleep 0.02; done; echo over"
 
 
-def pod(image: str = "debian", **container: object) -> dict[str, object]:
-    """Without a volume but for /kept, where tests count: a claim, so it outlives its pods."""
-    first = {"name": "app", "image": f"registry.test/{image}:1", **container}
-    first.setdefault("volumeMounts", [{"name": "kept", "mountPath": "/kept"}])
-    claim = {"claimName": "kept"}
-    return {"containers": [first], "volumes": [{"name": "kept", "persistentVolumeClaim": claim}]}
-
-
 @pytest.fixture(autouse=True)
 def _nothing_kept(running: Running):
     yield
-    kept = running.there.folder / "claims" / "kept"
-    if kept.exists():
-        kept.rename(kept.with_name(running.project))
+    running.forget_kept()
 
 
 def test_with_the_label_alone_commands_run_where_its_own_processes_do(running):
-    running.put(pod(workingDir="/kept"))
+    running.put(keeping(workingDir="/kept"))
     with running.runner():
         ended = running.ended(running.submit("pwd; ls -d /tmp/.rdev; echo $HOME"))
         assert running.streamed(ended) == b"/kept\n/tmp/.rdev\n/kept\n"
@@ -39,7 +29,7 @@ def test_with_the_label_alone_commands_run_where_its_own_processes_do(running):
 
 
 def test_with_a_root_commands_and_their_files_are_below_it(running):
-    running.put(pod(), **{"rdev.dev/root": "/kept/rdev"})
+    running.put(keeping(), **{"rdev.dev/root": "/kept/rdev"})
     with running.runner():
         ended = running.ended(running.submit("pwd; ls -a ..; ls -d /tmp/.rdev"))
     assert running.streamed(ended) == b"/kept/rdev/workspace\n.\n..\ncommands\nworkspace\n"
@@ -47,7 +37,7 @@ def test_with_a_root_commands_and_their_files_are_below_it(running):
 
 
 def test_in_an_image_without_a_shell_a_command_fails_and_says_so(running):
-    running.put(pod("no-shell"))
+    running.put(keeping("no-shell"))
     with running.runner():
         ended = running.ended(running.submit("true"))
     assert (ended.status, ended.reason, ended.started_at) == (Status.FAILED, "no_shell", None)
@@ -57,7 +47,7 @@ def test_in_an_image_without_a_shell_a_command_fails_and_says_so(running):
 
 
 def test_where_nothing_can_be_written_a_command_fails_and_says_where(running):
-    running.put(pod(securityContext={"readOnlyRootFilesystem": True}))
+    running.put(keeping(securityContext={"readOnlyRootFilesystem": True}))
     with running.runner():
         ended = running.ended(running.submit("true"))
     assert (ended.status, ended.reason) == (Status.FAILED, "workspace_not_writable")
@@ -66,7 +56,7 @@ def test_where_nothing_can_be_written_a_command_fails_and_says_where(running):
 
 
 def test_where_its_files_go_with_its_container_a_running_command_is_lost_and_runs_once(running):
-    running.put(pod())
+    running.put(keeping())
     with running.runner():
         command = running.submit(COUNTED)
         running.await_running_command(command, b"begun\n")
@@ -83,7 +73,7 @@ def test_where_its_files_go_with_its_container_a_running_command_is_lost_and_run
 @pytest.mark.parametrize("taken_over", [True, False])
 def test_what_may_have_started_in_files_that_are_gone_is_not_started_again(running, taken_over):
     """Its runner had it started, and came no further; it dies, or goes on much later."""
-    running.put(pod())
+    running.put(keeping())
     command = running.submit(COUNTED)
     with running.runner_process("start.after" if taken_over else "stop:start.after") as process:
         wait_for(lambda: running.reads("count", "/kept"))
@@ -106,7 +96,7 @@ def test_what_may_have_started_in_files_that_are_gone_is_not_started_again(runni
 @pytest.mark.parametrize("waits_s", [0, 3])
 def test_what_met_an_error_of_rdevs_own_is_not_started_again_in_other_files(running, waits_s):
     """Its runner can do no more than to wait for its end, after the fifth; or is about to."""
-    running.put(pod())
+    running.put(keeping())
     command = running.submit(COUNTED)
     with running.runner_process("raise:start.after"):
         wait_for(lambda: running.reads("count", "/kept"))
@@ -123,7 +113,7 @@ def _stopped(pid: int) -> bool:
 
 
 def test_a_pod_that_is_deleted_for_good_takes_its_command_along(running):
-    running.put(pod())
+    running.put(keeping())
     with running.runner():
         command = running.submit(COUNTED)
         running.await_running_command(command, b"begun\n")
@@ -136,13 +126,13 @@ def test_a_pod_that_is_deleted_for_good_takes_its_command_along(running):
 
 
 def test_one_whose_pod_is_replaced_by_one_without_a_shell_does_not_run_for_ever(running):
-    running.put(pod())
+    running.put(keeping())
     with running.runner(gone_s=60, workspace_s=1, silent_s=1):
         command = running.submit(COUNTED, timeout_s=5)
         running.await_running_command(command, b"begun\n")
         running.there.vanish(running.pod)
         wait_for(lambda: (PODS, running.pod) not in running.there.objects)
-        running.put(pod("no-shell"))
+        running.put(keeping("no-shell"))
         ended = running.ended(command)
     assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
     assert ended.reason_message == "Its pod was deleted."
@@ -151,7 +141,7 @@ def test_one_whose_pod_is_replaced_by_one_without_a_shell_does_not_run_for_ever(
 
 
 def test_files_of_commands_that_somebody_removes_end_them_and_no_other(running):
-    running.put(pod())
+    running.put(keeping())
     with running.runner():
         command = running.submit(COUNTED)
         running.await_running_command(command, b"begun\n")

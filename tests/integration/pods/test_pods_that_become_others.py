@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from integration.pods.running import GONE_S, Running
+from integration.pods.running import GONE_S, Running, keeping
 from live_stack import wait_for
 from rdev.domain.commands import Status
 from small_cluster import PODS
@@ -12,26 +12,16 @@ from small_cluster import PODS
 LIVES_ON = "echo begun; until [ -e /kept/go ]; do sleep 0.02; done; echo over"
 
 
-def pod(image: str = "debian", **container: object) -> dict[str, object]:
-    """With /kept, a claim that outlives it; commands' files go with it."""
-    first = {"name": "app", "image": f"registry.test/{image}:1", **container}
-    first.setdefault("volumeMounts", [{"name": "kept", "mountPath": "/kept"}])
-    claim = {"claimName": "kept"}
-    return {"containers": [first], "volumes": [{"name": "kept", "persistentVolumeClaim": claim}]}
-
-
 @pytest.fixture(autouse=True)
 def _nothing_kept(running: Running):
     yield
     running.there.vanish(f"{running.project}-1")
-    kept = running.there.folder / "claims" / "kept"
-    if kept.exists():
-        kept.rename(kept.with_name(running.project))
+    running.forget_kept()
 
 
 @pytest.mark.parametrize("taken_over", [False, True])
 def test_one_without_a_shell_has_its_command_lost_for_the_pods_reason(running, taken_over):
-    running.put(pod())
+    running.put(keeping())
     with running.runner():
         command = running.submit(LIVES_ON)
         running.await_running_command(command, b"begun\n")
@@ -52,7 +42,7 @@ def test_one_without_a_shell_has_its_command_lost_for_the_pods_reason(running, t
 def test_what_runs_in_one_of_several_is_followed_there_when_another_comes_first(
     running, taken_over
 ):
-    running.put(pod())
+    running.put(keeping())
     with running.runner():
         command = running.submit(LIVES_ON)
         running.await_running_command(command, b"begun\n")
@@ -72,7 +62,7 @@ def test_what_runs_in_one_of_several_is_followed_there_when_another_comes_first(
 
 
 def test_what_runs_in_one_of_several_is_cancelled_there(running):
-    running.put(pod())
+    running.put(keeping())
     with running.runner():
         command = running.submit(LIVES_ON)
         running.await_running_command(command, b"begun\n")
@@ -94,7 +84,7 @@ def put_before(running: Running) -> None:
         return running.workspaces.of(running.project).life()
 
     before = life()
-    running.there.put(PODS, {"metadata": meta, "spec": pod()})
+    running.there.put(PODS, {"metadata": meta, "spec": keeping()})
     wait_for(lambda: life() != before)
     time.sleep(0.2)  # let whoever would be misled by it be misled
 
@@ -102,11 +92,11 @@ def put_before(running: Running) -> None:
 def replaced_by_one_without_a_shell(running: Running) -> None:
     running.there.vanish(running.pod)
     wait_for(lambda: (PODS, running.pod) not in running.there.objects)
-    running.put(pod("no-shell"))
+    running.put(keeping("no-shell"))
 
 
 def test_one_in_whose_folder_nothing_can_be_written_now_keeps_its_command(running):
-    as_somebody = pod(securityContext={"runAsUser": 1000})
+    as_somebody = keeping(securityContext={"runAsUser": 1000})
     running.put(as_somebody, **{"rdev.dev/root": "/kept/rdev"})
     with running.runner():
         command = running.submit(LIVES_ON)

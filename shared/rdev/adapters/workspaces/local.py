@@ -65,7 +65,7 @@ class LocalWorkspaces:
             cgroups=cache(find_cgroups),
         )
 
-    def of(self, project_id: str, life: str | None = None) -> LocalWorkspace:  # noqa: ARG002 - one
+    def of(self, project_id: str, life: str | None = None) -> LocalWorkspace:  # noqa: ARG002 - the port's
         root, commands = self._folders(project_id)
         return LocalWorkspace(project_id, root, commands, self._means)
 
