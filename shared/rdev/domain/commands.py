@@ -157,6 +157,8 @@ class Command:
     archived_at: datetime | None = None
     workspace_life: str | None = None
     """The life of its workspace's files (`Workspace.life`) in which it may have been started."""
+    boot_id: str | None = None
+    """The boot of its workspace's machine (`Workspace.boot_id`) in which it may have been."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,10 @@ class Workspace(Protocol):
         with the files, and what was started before may not be started again. None: they cannot be
         lost without the commands."""
 
+    def boot_id(self) -> str | None:
+        """Names the present boot of its machine: a start token that was not on the disk yet as an
+        earlier one ended, by a power cut, is gone. None: that cannot be told."""
+
     def start(self, launch: Launch) -> None:
         """Have the command started unless it was already: however often and by however many
         this is called, the command starts at most once. Returns before it has started.
@@ -113,6 +117,10 @@ class Workspaces(Protocol):
     def stoppable(self) -> bool:
         """Whether workspaces can be stopped, so that one may have to be waited for. False: each
         runs for as long as it is there."""
+
+    @property
+    def boot_id(self) -> str | None:
+        """As `Workspace.boot_id`, where all are on this machine. None: each is elsewhere."""
 
     @property
     def clones(self) -> bool:

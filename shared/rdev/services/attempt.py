@@ -21,6 +21,7 @@ from rdev.errors import (
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Transaction, Transactions, Workspaces, metrics, tracing
 from rdev.services import facts
+from rdev.services.asked import Asked
 from rdev.services.awaiting import Awaiting
 from rdev.services.closing import Closing, count_end
 from rdev.services.feeding import Feeding
@@ -147,7 +148,7 @@ class Attempt:
             self._rules,
             interrupted=lambda: leave_if_told(held, self._stopping),
             cancel_asked=lambda: held.cancel,
-            on_ask=lambda life: self._asks(held, life),
+            on_ask=lambda life, boot_id: self._asks(held, life, boot_id),
             on_start=lambda empty: self._tell_start(held, stream_empty=empty),
             on_running=lambda: self._record_start(held),
             on_stop=lambda stop: self._stops(held, stop),
@@ -201,10 +202,11 @@ class Attempt:
         self._ours(held, lambda tx: _note_start(tx, held))
         held.start_recorded = True
 
-    def _asks(self, held: Held, life: str) -> None:
-        self._ours(held, lambda tx: tx.queue.asked(*held.pair, life))
+    def _asks(self, held: Held, life: str, boot_id: str | None) -> None:
+        self._ours(held, lambda tx: tx.queue.asked(*held.pair, life, boot_id))
         command = held.claim.command
-        asked = replace(command, workspace_life=command.workspace_life or life)
+        first = Asked.of(command).also(life, boot_id)
+        asked = replace(command, workspace_life=first.life, boot_id=first.boot_id)
         held.claim = replace(held.claim, command=asked)
 
     def _stops(self, held: Held, stop: Stopping) -> None:

@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 from rdev.domain.commands import Claim, Ending, Position, Status, Stopping, one_line, refused
 from rdev.domain.events import START
-from rdev.errors import CommandRefused, Unavailable, WorkspaceUnavailable
+from rdev.errors import Unavailable, WorkspaceUnavailable
 from rdev.ports import EventStreams, Liveness, Workspace
+from rdev.services.asked import Asked
 from rdev.services.following import NO_LIVE_PROCESS, NOT_STARTED, Rules
 from rdev.services.leases import LeaveIt
 from rdev.services.output import carry_output, sha256_of
@@ -43,7 +44,7 @@ class Awaiting:
         on_stop: Callable[[Stopping], None],
     ) -> None:
         self._command = claim.command
-        self._life = claim.command.workspace_life
+        self._asked = Asked.of(claim.command)
         self._workspace = workspace
         self._streams = streams
         self._rules = rules
@@ -81,12 +82,15 @@ class Awaiting:
 
     def _never_started(self) -> Ending | None:
         ran = self._command.started_at is not None
-        if not ran:
+        if ran:
+            why = self._workspace.loss(self._command.id)
+        else:
             if not self._workspace.forestall(self._command.id):
                 return None
-            if not self._forgotten():  # in this order: the files may be others by then
+            # In this order: the files may be others by then.
+            why = self._asked.lost_with(self._workspace, self._command.id)
+            if why is None:
                 return self._prevented()
-        why = self._workspace.loss(self._command.id)
         tail = self._streams.tail(self._command.project_id, self._command.id)
         return Ending(
             Status.LOST,
@@ -95,15 +99,6 @@ class Awaiting:
             output=tail.position,
             ran=ran,
         )
-
-    def _forgotten(self) -> bool:
-        """Whether it may have been started in files that are gone."""
-        if self._life is None:
-            return False
-        try:
-            return self._workspace.life() != self._life
-        except CommandRefused:  # nothing can run there now
-            return True
 
     def _prevented(self) -> Ending:
         if self._cancel_asked():

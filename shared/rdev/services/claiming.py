@@ -16,11 +16,19 @@ _OVERDUE_SHARE = 0.2
 
 
 class Claiming:
-    """Claims for the runner of this name."""
+    """Claims for the runner of this name. `boot_id`: of the machine on which all workspaces are,
+    should they be on one."""
 
     def __init__(
-        self, runner: str, transaction: Transactions, *, lease_s: float, max_concurrent: int
+        self,
+        runner: str,
+        transaction: Transactions,
+        *,
+        lease_s: float,
+        max_concurrent: int,
+        boot_id: str | None = None,
     ) -> None:
+        self._boot_id = boot_id
         self._runner = runner
         self._transaction = transaction
         self._lease_s = lease_s
@@ -72,6 +80,7 @@ class Claiming:
                 runner=self._runner,
                 lease_s=self._lease_s,
                 max_concurrent=self._max_concurrent,
+                boot_id=self._boot_id,
             )
             if claim is not None:
                 return claim

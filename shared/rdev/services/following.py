@@ -15,6 +15,7 @@ from rdev.domain.commands import Claim, Ending, Status, Stopping, one_line, refu
 from rdev.errors import CommandRefused, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Liveness, Workspace, metrics, tracing
+from rdev.services.asked import Asked
 from rdev.services.output import Output
 from rdev.services.stops import Stops
 
@@ -67,10 +68,11 @@ def _call(what: str, *, leaf: bool = False) -> AbstractContextManager[tracing.Sp
 class Following:
     """Follows one command. `interrupted` raises to leave it as it is (handover, lost lease);
     `cancel_asked` tells whether its cancel was asked for; `on_ask` records in which life of its
-    files the workspace is asked to start it; `on_start` tells of the start, and is told whether the
-    stream is empty; `on_running` records it of a command that runs on; `on_stop` records that rdev
-    ends it, before it does; `on_output` is told of the first output, unless there was some before;
-    `feed` carries input into its stdin, and says in how many seconds to call it again."""
+    files, and boot of its machine, the workspace is asked to start it; `on_start` tells of the
+    start, and is told whether the stream is empty; `on_running` records it of a command that runs
+    on; `on_stop` records that rdev ends it, before it does; `on_output` is told of the first
+    output, unless there was some before; `feed` carries input into its stdin, and says in how many
+    seconds to call it again."""
 
     def __init__(
         self,
@@ -82,7 +84,7 @@ class Following:
         *,
         interrupted: Callable[[], None],
         cancel_asked: Callable[[], bool],
-        on_ask: Callable[[str], None],
+        on_ask: Callable[[str, str | None], None],
         on_start: Callable[[bool], None],
         on_running: Callable[[], None],
         on_stop: Callable[[Stopping], None],
@@ -107,8 +109,7 @@ class Following:
         self._feed = feed
         self._feed_in_s = rules.wait_s
         self._stream_empty = False
-        self._life = claim.command.workspace_life
-        """In which the workspace was asked to start it, so far as it has lives."""
+        self._asked = Asked.of(claim.command)
         self.asked_to_start = False
         """Whether the workspace was, so that it may have begun."""
         self._launched_at = self._asked_first_at = time.monotonic()
@@ -204,25 +205,22 @@ class Following:
 
     def _ask_to_start(self) -> None:
         if (life := self._workspace.life()) is not None:
-            self._on_ask(life)
-            self._life = self._life or life
+            boot_id = self._workspace.boot_id()
+            self._on_ask(life, boot_id)
+            self._asked = self._asked.also(life, boot_id)
         reach("start.before")
         with _call("start"), _timed():
-            self._workspace.start(launch_of(self._claim, self._env, self._life))
+            self._workspace.start(launch_of(self._claim, self._env, self._asked.life))
 
     def _forgotten(self) -> Ending | None:
-        """Its end where it may have been started in files that are gone: nobody can tell any more,
-        so it is not started again."""
-        if self._life is None or self._surely_started:
+        """Its end where it may have been started and the trace of that is gone: nobody can tell any
+        more, so it is not started again."""
+        if self._surely_started:
             return None
-        try:
-            gone = self._workspace.life() != self._life
-        except CommandRefused:  # nothing can run there now
-            gone = True
-        return self._workspace_lost(ran=False) if gone else None
+        lost = self._asked.lost_with(self._workspace, self._command.id)
+        return self._workspace_lost(lost, ran=False) if lost else None
 
-    def _workspace_lost(self, *, ran: bool) -> Ending:
-        why = self._workspace.loss(self._command.id)
+    def _workspace_lost(self, why: str | None, *, ran: bool) -> Ending:
         self._output.join()  # another runner may have carried some
         return Ending(
             Status.LOST,
@@ -232,11 +230,14 @@ class Following:
             ran=ran or self._output.written > 0,
         )
 
+    def _lost_as_it_ran(self) -> Ending:
+        return self._workspace_lost(self._workspace.loss(self._command.id), ran=True)
+
     def _until_started(self, liveness: Liveness) -> Ending | None:
         """Until its start was seen and noted. An end where it never started, or where nothing
         knows of it any more."""
         if self._start_noted:
-            return self._workspace_lost(ran=True) if liveness in NOT_STARTED else None
+            return self._lost_as_it_ran() if liveness in NOT_STARTED else None
         if liveness in NOT_STARTED:
             return self._not_yet()
         if liveness is Liveness.CANCELLED:
@@ -253,7 +254,7 @@ class Following:
 
     def _not_yet(self) -> Ending | None:
         if self._surely_started:
-            return self._workspace_lost(ran=True)
+            return self._lost_as_it_ran()
         ending = self._forgotten() or self._prevented()
         now = time.monotonic()
         if ending is None and now - self._asked_first_at > _NEVER_STARTS_S:

@@ -98,7 +98,11 @@ class Runner:
         )
         self._look_again_at: float | None = None
         self._claiming = Claiming(
-            name, transaction, lease_s=rules.lease_s, max_concurrent=rules.max_concurrent
+            name,
+            transaction,
+            lease_s=rules.lease_s,
+            max_concurrent=rules.max_concurrent,
+            boot_id=workspaces.boot_id,
         )
         self._leases_first = threading.Event()
         self._slots = Slots(

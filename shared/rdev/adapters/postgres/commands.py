@@ -16,7 +16,8 @@ COLUMNS = """id, project_id, key_id, kind, status, priority, spec, labels, timeo
     started_at, finished_at, exit_code, signal, reason, reason_message, stdout_bytes, stderr_bytes,
     stdout_sha256, stderr_sha256, truncated, usage, cancel_requested_at, epoch,
     case when status = 'queued' then waiting_for end as waiting_for, trace_context,
-    claimed_at, waiting_since, first_output_at, ended_at, archived_at, workspace_life"""
+    claimed_at, waiting_since, first_output_at, ended_at, archived_at, workspace_life,
+    boot_id"""
 
 
 class CommandRows:
@@ -214,5 +215,6 @@ def command_of(row: dict[str, Any]) -> Command:
         first_output_at=row["first_output_at"],
         ended_at=row["ended_at"],
         workspace_life=row["workspace_life"],
+        boot_id=row["boot_id"],
         archived_at=row["archived_at"],
     )

@@ -104,15 +104,16 @@ class LeaseRows:
             },
         )
 
-    def asked(self, command_id: str, epoch: int, life: str) -> bool:
-        """Record in which life of its files the workspace is about to be asked to start it: the
-        first that it was asked in. False: the lease is lost."""
+    def asked(self, command_id: str, epoch: int, life: str, boot_id: str | None) -> bool:
+        """Record in which life of its files, and which boot of its machine, the workspace is about
+        to be asked to start it: the first that it was asked in. False: the lease is lost."""
         done = self._sql.execute(
             f"""
-            update commands set workspace_life = coalesce(workspace_life, %s)
+            update commands set workspace_life = coalesce(workspace_life, %s),
+                boot_id = coalesce(boot_id, %s)
             where id = %s and {_OURS} %s and status = 'running'
             """,  # noqa: S608 - constants
-            (life, command_id, epoch),
+            (life, boot_id, command_id, epoch),
         )
         return done.rowcount == 1
 
@@ -154,7 +155,7 @@ class LeaseRows:
         row = self._sql.execute(
             f"""
             update commands set status = 'queued', failures = failures + 1, lease_until = null,
-                workspace_life = null, claimed_at = null,
+                workspace_life = null, boot_id = null, claimed_at = null,
                 not_before = clock_timestamp() + make_interval(secs => %s)
             where id = %s and {_OURS} %s and status = 'running' and started_at is null
                 and cancel_requested_at is null
@@ -172,7 +173,7 @@ class LeaseRows:
         row = self._sql.execute(
             f"""
             update commands set status = 'queued', waits = waits + 1, lease_until = null,
-                workspace_life = null, claimed_at = null,
+                workspace_life = null, boot_id = null, claimed_at = null,
                 waiting_since = coalesce(waiting_since, clock_timestamp()), waiting_for = %s,
                 waited_s = waited_s + greatest(0, least(%s, extract(epoch from
                     clock_timestamp() - coalesce(looked_at, clock_timestamp()))::float)),

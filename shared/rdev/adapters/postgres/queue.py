@@ -52,7 +52,7 @@ with {_FULL}, turn as (
     update queue_turns set last_turn_at = clock_timestamp() where key_id = %(key_id)s
 )
 update commands set status = 'running', epoch = epoch + 1, runner = %(runner)s,
-    claimed_at = clock_timestamp(),
+    claimed_at = clock_timestamp(), boot_id = %(boot_id)s,
     lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
 where id = (
     select id from commands where status = 'queued' and priority = %(priority)s
@@ -91,9 +91,16 @@ class QueueRows(LeaseRows, SweepRows):
     """Port `rdev.ports.QueueTable`."""
 
     def claim(
-        self, priority: Priority, *, runner: str, lease_s: float, max_concurrent: int
+        self,
+        priority: Priority,
+        *,
+        runner: str,
+        lease_s: float,
+        max_concurrent: int,
+        boot_id: str | None = None,
     ) -> Claim | None:
-        """The fairest command of this priority that may run now, or None.
+        """The fairest command of this priority that may run now, or None. `boot_id`: of the
+        machine on which all workspaces are, should they be on one.
 
         Turns that another claimer holds are passed over first and waited for only if nothing
         else is there: skipping them for good could leave a command waiting beside a free slot.
@@ -102,7 +109,13 @@ class QueueRows(LeaseRows, SweepRows):
             turn = self._next_turn(priority, max_concurrent)
             if turn is None:
                 return None
-            taken = {**turn, "priority": priority, "runner": runner, "lease_s": lease_s}
+            taken = {
+                **turn,
+                "priority": priority,
+                "runner": runner,
+                "lease_s": lease_s,
+                "boot_id": boot_id,
+            }
             row = self._sql.execute(_TAKE, taken).fetchone()
             if row is None:
                 continue  # others were faster with this key; another may wait

@@ -79,6 +79,10 @@ class LocalWorkspaces:
         return False
 
     @property
+    def boot_id(self) -> str | None:
+        return self._means.boot or None
+
+    @property
     def clones(self) -> bool:
         return True
 

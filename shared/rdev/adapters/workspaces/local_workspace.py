@@ -64,7 +64,11 @@ class LocalWorkspace:
         self._means = means
 
     def life(self) -> None:
-        """Start tokens lie on this machine's disk and outlive everything that uses them."""
+        """Start tokens lie on this machine's disk and outlive everything that uses them, save a
+        power cut (`boot_id`)."""
+
+    def boot_id(self) -> str | None:
+        return self._means.boot or None
 
     def start(self, launch: Launch) -> None:
         launch_file.check(launch)

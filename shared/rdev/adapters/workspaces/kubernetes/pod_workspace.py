@@ -117,6 +117,9 @@ class PodWorkspace:
         self._life = self._life or life  # who has asked once stays with what the answer was about
         return life
 
+    def boot_id(self) -> str | None:
+        return self._shell.there().boot or None
+
     def start(self, launch: Launch) -> None:
         launch_file.check(launch)
         _refuse_limits(launch)

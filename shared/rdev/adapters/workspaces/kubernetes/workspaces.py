@@ -45,6 +45,10 @@ class KubernetesWorkspaces:
         return True
 
     @property
+    def boot_id(self) -> None:
+        """Each pod has its node's."""
+
+    @property
     def clones(self) -> bool:
         return False
 
