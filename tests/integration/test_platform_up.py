@@ -284,6 +284,21 @@ def test_a_damaged_database_is_one_clear_line(up: Up, file: str) -> None:
     assert f"move {data} away" in up.fails()
 
 
+@pytest.mark.parametrize("zeros", [1, 70_000])
+def test_zeros_that_a_power_cut_left_in_the_append_only_file_do_no_harm(up: Up, zeros: int) -> None:
+    parent = up.start()
+    with redis.Redis.from_url(up.url("valkey")) as client:
+        client.set("kept", "yes")
+    parent.terminate()
+    assert parent.wait(DEADLINE_S) == 0
+    (file,) = (up.home / "valkey" / "appendonlydir").glob("*.incr.aof")
+    with file.open("ab") as opened:
+        opened.write(bytes(zeros))
+    up.start()
+    with redis.Redis.from_url(up.url("valkey")) as client:
+        assert client.get("kept") == b"yes"
+
+
 def test_a_damaged_append_only_file_is_one_clear_line(up: Up) -> None:
     a_home_that_ran(up)
     for file in (up.home / "valkey" / "appendonlydir").glob("*.incr.aof"):

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_runner import PROJECT, House, await_, house  # noqa: F401 - a fixture
 
 from rdev.adapters.workspaces import start_token
 from rdev.domain.commands import Command, Launch, Priority, Status
 from rdev.ports import Liveness
-from test_runner import PROJECT, House, await_, house  # noqa: F401 - a fixture
 
 BOOT_BEFORE = "the-boot-before"
 COUNTED = "echo started >>../count"
@@ -109,7 +109,8 @@ def test_a_token_that_lost_its_words_is_no_leave_to_start(house: House) -> None:
     token = _token(house, command)
     token.touch()
     read = start_token.read(token, token.parent)
-    assert read is not None and not read.signed
+    assert read is not None
+    assert not read.signed
     house.start()
     assert house.ended(command).status is Status.LOST
     assert starts(house) == 1

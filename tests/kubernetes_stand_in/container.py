@@ -31,9 +31,10 @@ class Container:
         mounts: Mapping[str, Path],
         env: Mapping[str, str],
         user: int,
+        boot_id: str,
     ) -> None:
-        """`mounts`: folders of the host by where they belong. Raises ImagePullFailed and
-        StartFailed."""
+        """`mounts`: folders of the host by where they belong; `boot_id`: its node's. Raises
+        ImagePullFailed and StartFailed."""
         self._root = folder / "root"
         self._user = user
         self._cwd = spec.get("workingDir") or "/"
@@ -41,6 +42,7 @@ class Container:
         self._execs: list[subprocess.Popen[bytes]] = []
         of_image = lay_out(spec["image"], self._root)
         argv = [*(spec.get("command") or ["sleep", "1000000"]), *(spec.get("args") or [])]
+        (folder / "boot_id").write_text(f"{boot_id}\n")
         script = self._script(of_image, mounts, spec, argv)
         self._log = folder / "stderr"
         log = self._log.open("wb")
@@ -66,6 +68,8 @@ class Container:
     ) -> str:
         root = shlex.quote(str(self._root))
         lines = [f"mount --bind {root} {root}", f"mount -t proc proc {root}/proc"]
+        boot_id = shlex.quote(str(self._root.with_name("boot_id")))
+        lines.append(f"mount --bind -o ro {boot_id} {root}/proc/sys/kernel/random/boot_id")
         for source, place in of_image.items():
             lines.append(f"mount --bind -o ro {source} {root}/{place}")
         for device in DEVICES:

@@ -39,6 +39,7 @@ class Node(SmallCluster):
         super().__init__()
         self.folder = folder
         self.lives: dict[str, Life] = {}
+        self.boot_id = str(uuid.uuid4())
         self.clock_skew = timedelta()
         """How far ahead the times in its objects are."""
         self.doomed: dict[str, str] = {}
@@ -222,7 +223,9 @@ class Node(SmallCluster):
                 env[name] = base64.b64decode(value).decode()
         place = self.folder / "pods" / uid / str(number)
         place.mkdir(parents=True)
-        return Container(place, first, mounts=mounts, env=env, user=user)
+        return Container(
+            place, first, mounts=mounts, env=env, user=user, boot_id=self.boot_id
+        )
 
     def _volume(self, pod: Mapping[str, Any], name: str, group: int) -> Path:
         """Claims outlive the pod, all else goes with it."""

@@ -1,5 +1,6 @@
 """The stand-in's API server, and what tests do to it behind the API's back."""
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,11 @@ class StandIn(Node):
         with self.changed:
             life = self.lives[name]
         self.restart(name, life, reason)
+
+    def start_node_anew(self, name: str) -> None:
+        """It comes up in another boot, and begins the pod's container again in place."""
+        self.boot_id = str(uuid.uuid4())
+        self.kill(name, "Unknown")
 
     def evict(self, name: str, message: str = "The node was low on resource: memory.") -> None:
         """As the kubelet does: its processes are killed, its object stays and says why."""

@@ -46,7 +46,13 @@ class Stores:
                 cwd="/",
                 before=lambda: forget_stale_pid(self.postgres),
             ),
-            Part("valkey", self.valkey.command(), store=True, cwd="/"),
+            Part(
+                "valkey",
+                self.valkey.command(),
+                store=True,
+                cwd="/",
+                before=self.valkey.drop_zeros,
+            ),
         ]
 
     def remedies(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 with every byte once, and starts at most once."""
 
 import random
+import shutil
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -324,6 +325,24 @@ def test_a_runner_killed_anywhere_and_the_pod_with_it_leave_one_true_end(running
     assert running.reads("count") == "x\n"
     if ended.status is Status.LOST:
         assert ended.reason_message
+
+
+def test_what_may_have_begun_before_its_node_lost_its_power_is_not_started_again(running):
+    running.create()
+    command = running.submit("echo x >>count")
+    running.dies_at("start.after")
+    wait_for(lambda: running.reads("count"))
+    commands = running.root("/data/commands")
+    # As with what was on no disk yet; the count is what would tell of a second start.
+    shutil.rmtree(commands / command.id)
+    (commands / ".tokens" / command.id).unlink()
+    running.there.start_node_anew(running.pod)
+    running.await_running()
+    with running.runner():
+        ended = running.ended(command)
+    assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
+    assert ended.reason_message
+    assert running.reads("count") == "x\n"
 
 
 def test_a_killed_runner_is_succeeded_by_another_that_knows_nothing(running):

@@ -1,0 +1,122 @@
+"""`rdev up` on a machine whose power is cut while commands are submitted, started and end: a Linux
+of the test's own, whose disk keeps what was written to it and nothing that its kernel still had in
+memory."""
+
+import hashlib
+import json
+import random
+import shutil
+import subprocess
+import time
+from collections import Counter
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from live_stack import wait_for
+from own_linux import KERNEL, booted, said
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+_SCRIPT = """
+mount -t ext4 /dev/ubda /var/lib || exit
+mkdir /tmp/ledger && mount -t hostfs -o {ledger} none /tmp/ledger
+cd tests && {environment} PYTHONPATH=. ../.venv/bin/python -m chaos.power_cut_guest {what}
+echo "it ended with $?"
+{then}
+"""
+
+
+class Machine:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.disk, self.ledger = folder / "disk", folder / "ledger"
+        self.ledger.mkdir()
+
+    @classmethod
+    def with_a_disk(cls, folder: Path) -> "Machine":
+        machine = cls(folder)
+        with machine.disk.open("wb") as file:
+            file.truncate(2 << 30)
+        subprocess.run(["mkfs.ext4", "-q", "-F", machine.disk], check=True, timeout=60)
+        return machine
+
+    def copy(self, folder: Path) -> "Machine":
+        """Another of the same disk and ledger."""
+        folder.mkdir()
+        other = Machine(folder)
+        shutil.copytree(self.ledger, other.ledger, dirs_exist_ok=True)
+        subprocess.run(["cp", "--sparse=always", self.disk, other.disk], check=True, timeout=120)
+        return other
+
+    def told(self, name: str) -> list[str]:
+        path = self.ledger / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    def starts(self) -> Counter[str]:
+        """How often each command was started, by its tag."""
+        return Counter(self.told("starts"))
+
+    def ends(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.told("ends")]
+
+    def loses_power(
+        self, *, clients: int, count: int, starts: int, later_s: float = 0.0, fail_points: str = ""
+    ) -> None:
+        """As soon as so many commands of these clients have begun, or that much later."""
+        what = f"submit {clients} {count}"
+        with self._booted(what, f"RDEV_FAIL_POINTS={fail_points}", "sleep 600") as machine:
+            over = machine.poll
+            wait_for(lambda: over() is not None or len(self.told("starts")) >= starts, 600)
+            assert over() is None, "\n".join(self.told("up.log"))
+            time.sleep(later_s)
+
+    def comes_back(self, unsafe: str = "") -> None:
+        """And sees everything through that was accepted."""
+        off = f"RDEV_CHAOS=1 RDEV_UNSAFE={unsafe}" if unsafe else ""
+        with self._booted("await", off) as machine:
+            console = said(machine, timeout_s=600)
+        assert self.told("done"), console + "\n".join(self.told("up.log"))
+
+    def _booted(
+        self, what: str, environment: str, then: str = ""
+    ) -> AbstractContextManager["subprocess.Popen[bytes]"]:
+        script = _SCRIPT.format(ledger=self.ledger, what=what, environment=environment, then=then)
+        return booted(self.folder, script, f"ubd0={self.disk}", memory="2G")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    if KERNEL is None:
+        pytest.skip("no linux.uml: apt-get install user-mode-linux")
+    return Machine.with_a_disk(tmp_path)
+
+
+def test_a_power_cut_under_load_starts_nothing_twice_and_loses_no_byte(machine: Machine) -> None:
+    machine.loses_power(clients=4, count=1000, starts=20, later_s=random.random())
+    accepted = machine.told("accepted")
+    machine.comes_back()
+    ends, starts = machine.ends(), machine.starts()
+    assert [f"{end['id']} {end['tag']}" for end in ends] == accepted
+    assert set(starts.values()) == {1}
+    assert {end["status"] for end in ends} <= {"succeeded", "lost"}
+    for end in ends:
+        if end["status"] == "succeeded":
+            assert starts[end["tag"]] == 1, end
+            written = hashlib.sha256(f"out-{end['tag']}\n".encode()).hexdigest()
+            assert (end["output"]["sha256"]["stdout"], end["read_sha256"]) == (written, written)
+
+
+def test_what_began_a_moment_before_is_lost_and_without_a_note_of_the_boot_it_begins_again(
+    machine: Machine,
+) -> None:
+    machine.loses_power(clients=1, count=1, starts=1, fail_points="stop:start.after")
+    unsafe = machine.copy(machine.folder / "unsafe")
+    machine.comes_back()
+    (end,) = machine.ends()
+    assert (end["status"], end["reason"]) == ("lost", "workspace_lost")
+    assert machine.starts() == {"0-0": 1}
+    unsafe.comes_back(unsafe="boot")
+    assert unsafe.starts() == {"0-0": 2}
