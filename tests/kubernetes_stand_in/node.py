@@ -223,9 +223,7 @@ class Node(SmallCluster):
                 env[name] = base64.b64decode(value).decode()
         place = self.folder / "pods" / uid / str(number)
         place.mkdir(parents=True)
-        return Container(
-            place, first, mounts=mounts, env=env, user=user, boot_id=self.boot_id
-        )
+        return Container(place, first, mounts=mounts, env=env, user=user, boot_id=self.boot_id)
 
     def _volume(self, pod: Mapping[str, Any], name: str, group: int) -> Path:
         """Claims outlive the pod, all else goes with it."""
