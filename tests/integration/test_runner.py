@@ -326,7 +326,7 @@ def test_a_lease_is_not_kept_for_a_worker_that_could_not_be_started(house: House
         see_through=lambda _held: seen.set(),
         let_go=lambda _id: None,
     )
-    before = threading.stack_size(1 << 46)  # no machine has as much, so no thread can be had
+    before = threading.stack_size(1 << 47)  # more than a process can address: no thread is had
     try:
         with pytest.raises(RuntimeError, match="thread"):
             slots.fill()
