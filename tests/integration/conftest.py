@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from folder_house import House
 from key_service import Clock, first_caller, key_service
 from own_valkey import OwnValkey
 from rdev.adapters.postgres.database import Database
@@ -47,3 +48,12 @@ def keys(database: Database, redis_url: str, clock: Clock) -> Keys:
 @pytest.fixture
 def admin(keys: Keys, database: Database) -> Caller:
     return first_caller(keys, database)
+
+
+@pytest.fixture
+def house(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[House]:
+    database = Database(database_url, pool_size=20, timeout_s=10)
+    house = House(database, database_url, redis_url, tmp_path)
+    yield house
+    house.close()
+    database.close()

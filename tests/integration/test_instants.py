@@ -1,13 +1,13 @@
 """When each step of a command was done, as its row tells it, whoever saw it through."""
 
 import psycopg
-from test_runner import ENOUGH_S, House, await_, house  # noqa: F401 - a fixture
 
+from folder_house import ENOUGH_S, House, await_
 from rdev.domain.commands import Status
 from rdev.domain.timings import timings_of
 
 
-def test_a_command_that_was_seen_through_knows_every_step(house: House) -> None:  # noqa: F811
+def test_a_command_that_was_seen_through_knows_every_step(house: House) -> None:
     command = house.submit("sleep 0.3; echo out; sleep 0.3")
     house.start()
     ended = house.ended(command)
@@ -25,14 +25,14 @@ def test_a_command_that_was_seen_through_knows_every_step(house: House) -> None:
     assert ended.archived_at is None  # this house has no archive
 
 
-def test_a_command_that_writes_nothing_has_no_first_output(house: House) -> None:  # noqa: F811
+def test_a_command_that_writes_nothing_has_no_first_output(house: House) -> None:
     command = house.submit("true")
     house.start()
     ended = house.ended(command)
     assert (ended.first_output_at, ended.ended_at is None) == (None, False)
 
 
-def test_a_first_output_that_one_runner_saw_outlives_it(house: House) -> None:  # noqa: F811
+def test_a_first_output_that_one_runner_saw_outlives_it(house: House) -> None:
     command = house.submit("echo out; sleep 2")
     first = house.start()
     await_(lambda: house.streams.tail(command.project_id, command.id).position.stdout)
@@ -45,7 +45,7 @@ def test_a_first_output_that_one_runner_saw_outlives_it(house: House) -> None:  
     assert (ended.status, ended.first_output_at) == (Status.SUCCEEDED, seen)
 
 
-def test_a_first_output_that_a_dead_runner_saw_is_unknown(house: House) -> None:  # noqa: F811
+def test_a_first_output_that_a_dead_runner_saw_is_unknown(house: House) -> None:
     command = house.submit("echo out; sleep 1")
     first = house.start()
     await_(lambda: house.streams.tail(command.project_id, command.id).position.stdout)
@@ -60,7 +60,7 @@ def test_a_first_output_that_a_dead_runner_saw_is_unknown(house: House) -> None:
     assert (ended.status, ended.first_output_at) == (Status.SUCCEEDED, None)
 
 
-def test_a_renewal_writes_down_the_first_output(house: House) -> None:  # noqa: F811
+def test_a_renewal_writes_down_the_first_output(house: House) -> None:
     command = house.submit("echo out; sleep 60")
     house.start()
     await_(lambda: house.get(command).first_output_at)
@@ -69,7 +69,7 @@ def test_a_renewal_writes_down_the_first_output(house: House) -> None:  # noqa: 
     assert house.ended(command).status is Status.CANCELLED
 
 
-def test_what_goes_back_into_the_queue_is_not_claimed_any_more(house: House) -> None:  # noqa: F811
+def test_what_goes_back_into_the_queue_is_not_claimed_any_more(house: House) -> None:
     command = house.submit()
     claim = house.claim()
     assert house.get(command).claimed_at is not None
@@ -86,7 +86,7 @@ def test_what_goes_back_into_the_queue_is_not_claimed_any_more(house: House) -> 
     assert timings["queued_ms"] >= timings["workspace_ms"]
 
 
-def test_a_sweep_is_written_down_and_says_what_it_left(house: House) -> None:  # noqa: F811
+def test_a_sweep_is_written_down_and_says_what_it_left(house: House) -> None:
     def last_sweep():
         with house.database.transaction() as tx:
             return tx.queue.last_sweep()
@@ -98,7 +98,7 @@ def test_a_sweep_is_written_down_and_says_what_it_left(house: House) -> None:  #
     assert swept.completed_s == swept.tried_s
 
 
-def test_a_sweep_that_left_something_was_tried_and_not_completed(house: House) -> None:  # noqa: F811
+def test_a_sweep_that_left_something_was_tried_and_not_completed(house: House) -> None:
     with house.database.transaction() as tx:
         tx.queue.note_sweep("Redis does not answer.")
     with house.database.transaction() as tx:

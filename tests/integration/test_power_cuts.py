@@ -2,21 +2,28 @@
 what may have begun is not started again, and everything else is."""
 
 import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_runner import PROJECT, House, await_, house  # noqa: F401 - a fixture
 
+from folder_house import PROJECT, House, await_
 from rdev.adapters.workspaces import start_token
-from rdev.domain.commands import Command, Launch, Priority, Status
+from rdev.domain.commands import Command, Launch, Position, Priority, Status
+from rdev.domain.events import Chunk
 from rdev.ports import Liveness
+from rdev.services.following import Rules
+from rdev.services.going_back import GoingBack
+from rdev.services.leases import Held
 
 BOOT_BEFORE = "the-boot-before"
+LEASE_S = 0.1
 COUNTED = "echo started >>../count"
 
 
-def begun(house: House) -> Command:  # noqa: F811
+def begun(house: House) -> Command:
     """A command that a runner claimed and started in the boot before."""
     command = house.submit(COUNTED)
     claim = claimed(house)
@@ -28,29 +35,29 @@ def begun(house: House) -> Command:  # noqa: F811
     return command
 
 
-def claimed(house: House) -> Any:  # noqa: F811
+def claimed(house: House) -> Any:
     with house.database.transaction() as tx:
         return tx.queue.claim(
-            Priority.NORMAL, runner="dead", lease_s=0.1, max_concurrent=5, boot_id=BOOT_BEFORE
+            Priority.NORMAL, runner="dead", lease_s=LEASE_S, max_concurrent=5, boot_id=BOOT_BEFORE
         )
 
 
-def forget(house: House, command: Command) -> None:  # noqa: F811
+def forget(house: House, command: Command) -> None:
     """As a power cut does of what was on no disk."""
     shutil.rmtree(house.folder / "c" / PROJECT / command.id)
     _token(house, command).unlink()
 
 
-def _token(house: House, command: Command) -> Path:  # noqa: F811
+def _token(house: House, command: Command) -> Path:
     return house.folder / "c" / PROJECT / ".tokens" / command.id
 
 
-def starts(house: House) -> int:  # noqa: F811
+def starts(house: House) -> int:
     count = house.folder / "w" / "count"
     return len(count.read_text().splitlines()) if count.exists() else 0
 
 
-def test_what_may_have_begun_is_lost_and_not_started_again(house: House) -> None:  # noqa: F811
+def test_what_may_have_begun_is_lost_and_not_started_again(house: House) -> None:
     command = begun(house)
     forget(house, command)
     house.start()
@@ -61,7 +68,7 @@ def test_what_may_have_begun_is_lost_and_not_started_again(house: House) -> None
     assert starts(house) == 1
 
 
-def test_one_that_was_put_back_before_is_started_in_the_next_boot(house: House) -> None:  # noqa: F811
+def test_one_that_was_put_back_before_is_started_in_the_next_boot(house: House) -> None:
     command = house.submit(COUNTED)
     claim = claimed(house)
     with house.database.transaction() as tx:
@@ -72,23 +79,68 @@ def test_one_that_was_put_back_before_is_started_in_the_next_boot(house: House) 
     assert starts(house) == 1
 
 
-def test_the_end_of_one_whose_files_were_on_the_disk_is_its_own(house: House) -> None:  # noqa: F811
+def test_the_end_of_one_whose_files_were_on_the_disk_is_its_own(house: House) -> None:
     command = begun(house)
     house.start()
     assert house.ended(command).status is Status.SUCCEEDED
     assert starts(house) == 1
 
 
-def test_a_claim_of_the_version_before_is_seen_through_as_that_would(house: House) -> None:  # noqa: F811
+def test_a_claim_of_the_version_before_is_seen_through_as_that_would(house: House) -> None:
     command = house.submit(COUNTED)
     house.claim()  # which knows of no boots
     house.start()
     assert house.ended(command).status is Status.SUCCEEDED
 
 
+def test_what_may_have_begun_is_not_said_to_have_never_started(house: House) -> None:
+    """As after a workspace that answered badly so often that the command is given up."""
+    command = begun(house)
+    forget(house, command)
+    time.sleep(LEASE_S)
+    with house.database.transaction() as tx:
+        (claim,) = tx.queue.take_over(runner="r", lease_s=60, limit=1)
+    going_back = GoingBack(
+        house.database.transaction,
+        house.workspaces,
+        Rules(kill_grace_s=1),
+        threading.Event(),
+        on_wait=lambda: None,
+    )
+    assert not going_back.forestalled(Held(claim))
+
+
+def test_a_launch_that_lost_its_words_never_ran(house: House) -> None:
+    """Where nobody noted the boot."""
+    command = house.submit(COUNTED)
+    house.claim()
+    folder = house.folder / "c" / PROJECT / command.id
+    folder.mkdir(parents=True)
+    for name in ("launch", "out", "err"):
+        (folder / name).touch()
+    house.start()
+    ended = house.ended(command)
+    assert (ended.status, ended.reason) == (Status.FAILED, "infrastructure")
+    assert (ended.exit_code, ended.started_at) == (None, None)
+
+
+def test_output_that_is_gone_from_the_workspace_has_no_wrong_hash(house: House) -> None:
+    command = begun(house)
+    carried = Chunk("stdout", Position(), b"x" * 80)
+    house.streams.append_all(PROJECT, command.id, [carried], begun=False)
+    folder = house.folder / "c" / PROJECT / command.id
+    await_((folder / "synced").exists)
+    for name in ("synced", "done", "exit"):
+        (folder / name).unlink()
+    house.start()
+    ended = house.ended(command)
+    assert (ended.status, ended.output.stdout) == (Status.LOST, 80)
+    assert ended.stdout_sha256 is None
+
+
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_it_is_lost_also_where_a_runner_died_as_it_saw_to_that(
-    house: House,  # noqa: F811
+    house: House,
     *,
     cancelled: bool,
 ) -> None:
@@ -103,7 +155,7 @@ def test_it_is_lost_also_where_a_runner_died_as_it_saw_to_that(
     assert starts(house) == 1
 
 
-def test_a_token_that_lost_its_words_is_no_leave_to_start(house: House) -> None:  # noqa: F811
+def test_a_token_that_lost_its_words_is_no_leave_to_start(house: House) -> None:
     command = begun(house)
     forget(house, command)
     token = _token(house, command)

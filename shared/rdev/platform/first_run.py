@@ -32,7 +32,11 @@ def first_run(home: Path, base_url: str) -> list[str]:
             "",
         ]
     elif not (home / "client.json").exists():
-        lines += [f"There are API keys already, and none in {_short(home)}/client.json.", ""]
+        lines += [
+            f"There are API keys already, and none in {_short(home)}/client.json.",
+            f"A new one for the admin: {_at_home(home)}{_rdev()} keys bootstrap --recover",
+            "",
+        ]
     else:
         _follow_port(home / "client.json", base_url)
     lines += _make_demo()
@@ -76,6 +80,7 @@ def _make_demo() -> list[str]:
         subprocess.run(  # noqa: S603 - words of our own
             [git, *author, *words], cwd=folder, check=False, timeout=20, capture_output=True
         )
+    os.sync()  # half of it, after a power cut, would stay half for good
     return []
 
 
@@ -85,7 +90,6 @@ def _to_paste(home: Path, base_url: str) -> list[str]:
     as_json = "-H 'Content-Type: application/json'"
     count = """'{"command": "for i in 1 2 3; do echo $i; sleep 1; done"}'"""
     take_id = r"""sed 's/.*"stream_id": "\([^"]*\)".*/\1/'"""
-    rdev = _short(Path(sys.executable).parent / "rdev")
     return [
         "Run a command and wait for its end:",
         f"  curl -s {header} {as_json} -H 'Prefer: wait=30' {shell} "
@@ -94,8 +98,12 @@ def _to_paste(home: Path, base_url: str) -> list[str]:
         f'  curl -sN {header} "{base_url}/projects/{DEMO}/events?stream_id='
         f'$(curl -s {header} {as_json} {shell} -d {count} | {take_id})"',
         "Or as if it were your own shell:",
-        f"  {_at_home(home)}{rdev} run {DEMO} -- echo hello from rdev",
+        f"  {_at_home(home)}{_rdev()} run {DEMO} -- echo hello from rdev",
     ]
+
+
+def _rdev() -> str:
+    return _short(Path(sys.executable).parent / "rdev")
 
 
 def _at_home(home: Path) -> str:

@@ -190,3 +190,7 @@ def _keep_pepper(path: Path, *, has_data: bool) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.rename(path)
+    # Before anything else knows of it: the database may lie on another disk.
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(folder)
+    os.close(folder)

@@ -102,6 +102,7 @@ def _copy(bundled: Path, target: Path) -> None:
         if libraries.exists():
             shutil.copytree(libraries, draft / libraries.name, symlinks=True)
         _open_for_all(draft)
+        os.sync()  # a power cut must not leave empty files under the name that is trusted
         try:
             draft.rename(target)
         except OSError:

@@ -14,7 +14,7 @@ from rdev.domain.commands import Claim, Ending, Position, Status, Stopping, one_
 from rdev.domain.events import START
 from rdev.errors import Unavailable, WorkspaceUnavailable
 from rdev.ports import EventStreams, Liveness, Workspace
-from rdev.services.asked import Asked
+from rdev.services.asked import TRACE_GONE, Asked
 from rdev.services.following import NO_LIVE_PROCESS, NOT_STARTED, Rules
 from rdev.services.leases import LeaveIt
 from rdev.services.output import carry_output, sha256_of
@@ -82,20 +82,20 @@ class Awaiting:
 
     def _never_started(self) -> Ending | None:
         ran = self._command.started_at is not None
-        if ran:
-            why = self._workspace.loss(self._command.id)
-        else:
+        why: str | None = None
+        if not ran:
             if not self._workspace.forestall(self._command.id):
                 return None
             # In this order: the files may be others by then.
             why = self._asked.lost_with(self._workspace, self._command.id)
             if why is None:
                 return self._prevented()
+        why = why or self._workspace.loss(self._command.id) or TRACE_GONE
         tail = self._streams.tail(self._command.project_id, self._command.id)
         return Ending(
             Status.LOST,
             reason="workspace_lost",
-            reason_message=one_line(why) if why else None,
+            reason_message=one_line(why),
             output=tail.position,
             ran=ran,
         )

@@ -87,7 +87,9 @@ class Claiming:
         return None
 
     def _take_over(self, tx: Transaction) -> Claim | None:
-        claims = tx.queue.take_over(runner=self._runner, lease_s=self._lease_s, limit=1)
+        claims = tx.queue.take_over(
+            runner=self._runner, lease_s=self._lease_s, limit=1, boot_id=self._boot_id
+        )
         if not claims:
             return None
         log.info("taking over %s", claims[0].command.id)

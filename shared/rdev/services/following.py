@@ -15,7 +15,7 @@ from rdev.domain.commands import Claim, Ending, Status, Stopping, one_line, refu
 from rdev.errors import CommandRefused, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Liveness, Workspace, metrics, tracing
-from rdev.services.asked import Asked
+from rdev.services.asked import TRACE_GONE, Asked
 from rdev.services.output import Output
 from rdev.services.stops import Stops
 
@@ -220,18 +220,19 @@ class Following:
         lost = self._asked.lost_with(self._workspace, self._command.id)
         return self._workspace_lost(lost, ran=False) if lost else None
 
-    def _workspace_lost(self, why: str | None, *, ran: bool) -> Ending:
+    def _workspace_lost(self, why: str, *, ran: bool) -> Ending:
         self._output.join()  # another runner may have carried some
         return Ending(
             Status.LOST,
             reason="workspace_lost",
-            reason_message=one_line(why) if why else None,
+            reason_message=one_line(why),
             output=self._output.position,
             ran=ran or self._output.written > 0,
         )
 
     def _lost_as_it_ran(self) -> Ending:
-        return self._workspace_lost(self._workspace.loss(self._command.id), ran=True)
+        why = self._workspace.loss(self._command.id) or TRACE_GONE
+        return self._workspace_lost(why, ran=True)
 
     def _until_started(self, liveness: Liveness) -> Ending | None:
         """Until its start was seen and noted. An end where it never started, or where nothing

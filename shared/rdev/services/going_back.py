@@ -10,6 +10,7 @@ from rdev.errors import CommandRefused, Unavailable, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import Transactions, Workspaces
 from rdev.services import facts
+from rdev.services.asked import Asked
 from rdev.services.following import Rules
 from rdev.services.leases import Held, insist, leave
 from rdev.services.pauses import MOST_FAILURES
@@ -81,11 +82,11 @@ class GoingBack:
         command = held.claim.command
         if command.started_at is not None:
             return False
-        before = command.workspace_life
         try:
-            workspace = self._workspaces.of(command.project_id, before)
+            workspace = self._workspaces.of(command.project_id, command.workspace_life)
             # In this order: the files may be others by then.
-            return workspace.forestall(command.id) and before in (None, workspace.life())
+            planted = workspace.forestall(command.id)
+            return planted and Asked.of(command).lost_with(workspace, command.id) is None
         except (WorkspaceUnavailable, CommandRefused):
             return False
 

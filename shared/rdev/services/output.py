@@ -79,8 +79,9 @@ class Output:
                     return
             time.sleep(min(0.002, max(0.0, until - time.monotonic())))
 
-    def sha256(self, stream: str) -> str:
-        """Of all that was carried: to be asked at the end."""
+    def sha256(self, stream: str) -> str | None:
+        """Of all that was carried: to be asked at the end. None where another runner carried some
+        that is gone from the workspace since."""
         carried = getattr(self.position, stream)
 
         def read(offset: int) -> bytes:
@@ -88,7 +89,8 @@ class Output:
             data = self._workspace.read(self._command.id, stream, offset, most) if most > 0 else b""
             return data[: max(0, most)]
 
-        return self._digests[stream].whole(read)
+        whole = self._digests[stream].whole(read)
+        return whole if self._digests[stream].size == carried else None
 
     def _append(self, stream: str, offset: int, data: bytes) -> None:
         self._digests[stream].feed(offset, data)
@@ -162,15 +164,15 @@ class _Digest:
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
-        self._size = 0
+        self.size = 0
 
     def feed(self, offset: int, data: bytes) -> None:
-        if offset <= self._size < offset + len(data):
-            fresh = data[self._size - offset :]
+        if offset <= self.size < offset + len(data):
+            fresh = data[self.size - offset :]
             self._sha256.update(fresh)
-            self._size += len(fresh)
+            self.size += len(fresh)
 
     def whole(self, read: Callable[[int], bytes]) -> str:
-        while data := read(self._size):
-            self.feed(self._size, data)
+        while data := read(self.size):
+            self.feed(self.size, data)
         return self._sha256.hexdigest()

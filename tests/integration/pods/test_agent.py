@@ -136,10 +136,11 @@ def test_a_command_is_of_the_pod_in_which_it_was_asked_for_last_before_it_began(
     assert "pod u/2" in agent.ask("look cmd-1")[2]
 
 
-def test_an_empty_name_of_life_is_replaced(start, tmp_path):
+@pytest.mark.parametrize("left", [b"", bytes(17), b"half"])
+def test_a_torn_name_of_life_is_replaced(start, tmp_path, left):
     """As a power cut leaves it."""
     (tmp_path / "commands").mkdir()
-    (tmp_path / "commands" / ".life").touch()
+    (tmp_path / "commands" / ".life").write_bytes(left)
     first = start().hello()["life"]
     assert first
     assert start().hello()["life"] == first

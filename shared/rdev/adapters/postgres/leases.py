@@ -32,12 +32,16 @@ class LeaseRows:
     def __init__(self, connection: psycopg.Connection[DictRow]) -> None:
         self._sql = connection
 
-    def take_over(self, *, runner: str, lease_s: float, limit: int) -> list[Claim]:
-        """Claim commands whose lease is really over, or cannot be true."""
+    def take_over(
+        self, *, runner: str, lease_s: float, limit: int, boot_id: str | None = None
+    ) -> list[Claim]:
+        """Claim commands whose lease is really over, or cannot be true. `boot_id` as in `claim`:
+        of what was claimed without one, as by the version before."""
         rows = self._sql.execute(
             f"""
             update commands set epoch = epoch + 1, runner = %(runner)s,
-                lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+                lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s),
+                boot_id = coalesce(boot_id, %(boot_id)s)
             from (
                 select id as taken_id, lease_until = '-infinity' as handed_over
                 from commands where status = 'running' and (lease_until < now()
@@ -52,6 +56,7 @@ class LeaseRows:
                 "runner": runner,
                 "lease_s": lease_s,
                 "limit": limit,
+                "boot_id": boot_id,
                 "longest_s": max(_NO_LEASE_IS_LONGER_S, 10 * lease_s),
             },
         )

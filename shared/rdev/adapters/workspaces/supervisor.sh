@@ -167,6 +167,8 @@ lead() {
     [ ! -e cgroups ] || join
     set -- "$setsid"
     . "$dir/launch"
+    # Not reached, but where a power cut left nothing in that file.
+    refuse infrastructure "its launch file is empty; submit it again"
 }
 
 # Whether anything of the command is alive; sets alive to what carries its id or is in its control

@@ -233,8 +233,8 @@ hello() {
     workspace=$here
     commands=$(pwd)
     # Whoever is first names these files; the link fails for all others. After a power cut the name
-    # may be empty: then tokens may have been lost too.
-    [ ! -e .life ] || { plain .life && [ -s .life ]; } || rm -rf .life
+    # may be empty, or zeros: then tokens may have been lost too.
+    [ ! -e .life ] || { lines .life && [ -n "$line" ]; } || rm -rf .life
     if [ ! -e .life ]; then
         rm -rf ".life.$nonce"
         echo "$nonce" >".life.$nonce" && ln ".life.$nonce" .life
