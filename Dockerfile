@@ -7,7 +7,7 @@ ARG PYTHON=3.11
 ARG STAGE=function
 ARG FUNCTION=none
 
-FROM python:${PYTHON}-slim-bookworm AS dependencies
+FROM docker.io/library/python:${PYTHON}-slim-bookworm AS dependencies
 ARG UV_VERSION=0.13.9
 # Compiled once, here, and taken as it is: an image's files may get other times on their way.
 ENV UV_COMPILE_BYTECODE=1 \
@@ -58,7 +58,7 @@ RUN /venv/bin/python -m compileall -q --invalidation-mode unchecked-hash functio
 FROM dependencies AS dependencies-migrations
 RUN uv sync --frozen --no-dev --no-install-project --extra up
 
-FROM python:${PYTHON}-slim-bookworm AS runtime
+FROM docker.io/library/python:${PYTHON}-slim-bookworm AS runtime
 # What commands find where workspaces are folders: --build-arg PACKAGES="git make". In pods they have
 # images of their own, and nothing is needed here.
 ARG PACKAGES=""
@@ -88,14 +88,17 @@ COPY --from=code /app/migrations migrations
 CMD ["dbmate", "--migrations-dir", "/app/migrations", "--no-dump-schema", "--wait", "up"]
 
 FROM runtime AS function
+COPY --from=depended-on /venv /venv
+COPY --from=code /app /app
+COPY --from=code /venv/share /venv/share
 ARG FUNCTION
+# Buildah's cache heeds an ARG in RUN alone (its issue 5501): without this line all images that
+# Podman builds would be the first one's function.
+RUN test -f "functions/${FUNCTION}/main.py"
 LABEL org.opencontainers.image.title="rdev ${FUNCTION}" \
       org.opencontainers.image.description="Run a command in any of your projects, from anywhere, and lose nothing." \
       org.opencontainers.image.licenses="Apache-2.0" \
       dev.rdev.function="${FUNCTION}"
-COPY --from=depended-on /venv /venv
-COPY --from=code /app /app
-COPY --from=code /venv/share /venv/share
 ENV FUNCTION_TARGET=${FUNCTION} \
     PORT=8080
 EXPOSE 8080

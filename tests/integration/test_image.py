@@ -341,6 +341,16 @@ def test_a_change_of_code_leaves_the_layer_of_dependencies_as_it_is() -> None:
     ]
 
 
+def test_an_image_of_podmans_is_its_own_functions() -> None:
+    """Buildah's cache takes the image of another FUNCTION, unless a RUN stands between."""
+    stage = DOCKERFILE[DOCKERFILE.index(" AS function\n") : DOCKERFILE.index(" AS watchdog\n")]
+    words = re.findall(r"(?m)^(COPY|ARG|RUN|LABEL|ENV|EXPOSE|CMD)\b", stage)
+    said, run = words.index("ARG"), words.index("RUN")
+    assert words[:said] == ["COPY"] * said, "what all functions have is made once"
+    assert said < run < min(words.index("LABEL"), words.index("ENV"))
+    assert "${FUNCTION}" in lines("function", "RUN")[0]
+
+
 def test_everything_is_compiled_and_stays_so_whatever_its_files_times(
     roots: dict[str, Path],
 ) -> None:
