@@ -12,10 +12,12 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+import yaml
 
 from free_port import free_port
 from http_client import Http
 from live_stack import wait_for
+from rdev.config import SOURCE_ROOT
 
 TIMEOUT_S = 1.0
 AT_ONCE = 16
@@ -169,3 +171,24 @@ def test_a_kept_connection_that_is_idle_does_not_hold_a_function_that_is_to_end(
             begun.sendall(b"\r\n")
             assert begun.recv(65536).startswith(b"HTTP/1.1 200 ")
         assert function.process.wait(60) == 0
+
+
+def checked(port: int) -> int:
+    """By compose.yaml's health check."""
+    composed = yaml.safe_load((SOURCE_ROOT / "compose.yaml").read_text())
+    how, python, *words = composed["services"]["keys"]["healthcheck"]["test"]
+    assert (how, python) == ("CMD", "python")
+    return subprocess.run(
+        [sys.executable, *words],
+        env={"PATH": os.environ["PATH"], "PORT": str(port)},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    ).returncode
+
+
+def test_what_takes_requests_is_well_and_what_does_not_is_not(port: int) -> None:
+    assert checked(port) == 0
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert checked(silent.getsockname()[1]) == 1
+    assert checked(free_port()) == 1

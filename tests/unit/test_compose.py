@@ -135,6 +135,11 @@ BROKEN: dict[str, tuple[str, str, Any]] = {
     "the latest image": ("postgres", "image", "docker.io/library/postgres:latest"),
     "an image without a version": ("postgres", "image", "docker.io/library/postgres"),
     "no health check": ("keys", "healthcheck", None),
+    "a health check that Podman misreads": (
+        "keys",
+        "healthcheck",
+        {"test": ["CMD", "python", "-c", "import this"]},
+    ),
     "a privileged container": ("runner", "privileged", True),
     "the host's processes": ("runner", "pid", "host"),
     "capabilities": ("runner", "cap_drop", None),
