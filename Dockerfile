@@ -7,53 +7,58 @@ ARG PYTHON=3.11
 ARG STAGE=function
 ARG FUNCTION=none
 
-FROM python:${PYTHON}-slim-bookworm AS build
+FROM docker.io/library/python:${PYTHON}-slim-bookworm AS dependencies
 ARG UV_VERSION=0.13.9
 # Compiled once, here, and taken as it is: an image's files may get other times on their way.
 ENV UV_COMPILE_BYTECODE=1 \
     PYC_INVALIDATION_MODE=UNCHECKED_HASH \
     UV_LINK_MODE=copy \
     UV_NO_CACHE=1 \
-    UV_PROJECT_ENVIRONMENT=/app/.venv \
+    UV_PROJECT_ENVIRONMENT=/venv \
     UV_PYTHON_DOWNLOADS=never
-WORKDIR /app
+WORKDIR /lock
 RUN pip install --no-cache-dir "uv==${UV_VERSION}"
 COPY pyproject.toml uv.lock ./
-# Without the code first: a change of it leaves this layer as it is.
-RUN uv sync --frozen --no-dev --no-install-project
-COPY LICENSE README.md ./
-COPY shared shared
-COPY functions /functions
-COPY migrations /migrations
-# Editable: the library finds functions/ and migrations/ beside itself. Whoever checked this out, the
-# image's user is another and has to read it.
-RUN uv sync --frozen --no-dev \
-    && .venv/bin/python -m compileall -q --invalidation-mode unchecked-hash shared /functions \
-    && .venv/bin/python -m rdev.http.openapi \
-    && chmod -R a+rX /app /functions /migrations
+# Without the code, which lies in /app and is found by the .pth: a change of it leaves this layer
+# as it is, here and in every image.
+RUN uv sync --frozen --no-dev --no-install-project \
+    && echo /app/shared >"$(echo /venv/lib/python*/site-packages)/rdev.pth"
 
-# Those that reach the cluster have its client as well, which is half of their size.
-FROM build AS build-kubernetes
-RUN uv sync --frozen --no-dev --extra kubernetes && chmod -R a+rX /app/.venv
+# Those that reach the cluster have its client as well, without the half of it that is for asyncio.
+FROM dependencies AS dependencies-kubernetes
+RUN uv sync --frozen --no-dev --no-install-project --extra kubernetes \
+    && rm -r /venv/lib/python*/site-packages/kubernetes/aio
 
-FROM build AS build-keys
-FROM build AS build-exec
-FROM build AS build-events
-FROM build AS build-webhooks
-FROM build AS build-audit
-FROM build-kubernetes AS build-projects
-FROM build-kubernetes AS build-system
-FROM build-kubernetes AS build-runner
-FROM build AS build-none
+FROM dependencies AS dependencies-keys
+FROM dependencies AS dependencies-exec
+FROM dependencies AS dependencies-events
+FROM dependencies AS dependencies-webhooks
+FROM dependencies AS dependencies-audit
+FROM dependencies-kubernetes AS dependencies-projects
+FROM dependencies-kubernetes AS dependencies-system
+FROM dependencies-kubernetes AS dependencies-runner
+FROM dependencies AS dependencies-none
 RUN echo "Say which function: --build-arg FUNCTION=keys" >&2; exit 1
 
 # hadolint ignore=DL3006
-FROM build-${FUNCTION} AS built
+FROM dependencies-${FUNCTION} AS depended-on
 
-FROM build AS build-migrations
-RUN uv sync --frozen --no-dev --extra up
+# All functions, which are a few kilobytes: the resident runner is two of them. Whoever checked this
+# out, the image's user is another and has to read it.
+FROM dependencies AS code
+WORKDIR /app
+COPY LICENSE ./
+COPY functions functions
+COPY migrations migrations
+COPY shared shared
+RUN /venv/bin/python -m compileall -q --invalidation-mode unchecked-hash functions shared \
+    && /venv/bin/python -m rdev.http.openapi \
+    && chmod -R a+rX /app /venv/share
 
-FROM python:${PYTHON}-slim-bookworm AS runtime
+FROM dependencies AS dependencies-migrations
+RUN uv sync --frozen --no-dev --no-install-project --extra up
+
+FROM docker.io/library/python:${PYTHON}-slim-bookworm AS runtime
 # What commands find where workspaces are folders: --build-arg PACKAGES="git make". In pods they have
 # images of their own, and nothing is needed here.
 ARG PACKAGES=""
@@ -65,7 +70,7 @@ RUN if [ -n "$PACKAGES" ]; then \
     && useradd --uid 65532 --no-create-home --home-dir /data --shell /usr/sbin/nologin rdev \
     && install -d -o 65532 -g 65532 -m 0700 /data
 # psycopg brings an OpenSSL of its own, which does not know where Debian keeps the authorities.
-ENV PATH=/app/.venv/bin:$PATH \
+ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
@@ -76,21 +81,24 @@ USER 65532:65532
 FROM runtime AS migrations
 LABEL org.opencontainers.image.title="rdev migrations" \
       org.opencontainers.image.licenses="Apache-2.0"
-COPY --from=build-migrations /app/.venv/bin/dbmate /usr/local/bin/dbmate
-COPY --from=build /migrations migrations
+COPY --from=dependencies-migrations /venv/bin/dbmate /usr/local/bin/dbmate
+COPY --from=code /app/LICENSE ./
+COPY --from=code /app/migrations migrations
 # DATABASE_URL names the database.
 CMD ["dbmate", "--migrations-dir", "/app/migrations", "--no-dump-schema", "--wait", "up"]
 
 FROM runtime AS function
+COPY --from=depended-on /venv /venv
+COPY --from=code /app /app
+COPY --from=code /venv/share /venv/share
 ARG FUNCTION
+# Buildah's cache heeds an ARG in RUN alone (its issue 5501): without this line all images that
+# Podman builds would be the first one's function.
+RUN test -f "functions/${FUNCTION}/main.py"
 LABEL org.opencontainers.image.title="rdev ${FUNCTION}" \
       org.opencontainers.image.description="Run a command in any of your projects, from anywhere, and lose nothing." \
       org.opencontainers.image.licenses="Apache-2.0" \
       dev.rdev.function="${FUNCTION}"
-COPY --from=built /app /app
-COPY --from=build /functions/${FUNCTION} functions/${FUNCTION}
-# For `python -m rdev.doctor`, which compares them with what is applied.
-COPY --from=build /migrations migrations
 ENV FUNCTION_TARGET=${FUNCTION} \
     PORT=8080
 EXPOSE 8080

@@ -59,7 +59,8 @@ compose: ## start the whole system with Docker (docs/operations/compose.md)
 	@deploy/compose/secrets.sh
 	@exec docker compose up --build --detach --wait
 
-E2E := docker compose -f compose.yaml -f compose.e2e.yaml
+# A network of its own, for the system beside it has the other.
+E2E := RDEV_SUBNET=$${RDEV_E2E_SUBNET:-172.30.241.0/24} docker compose -f compose.yaml -f compose.e2e.yaml
 e2e: ## run the end-to-end tests against the whole system in Docker, and remove it
 	@deploy/compose/secrets.sh
 	@$(E2E) run --build --rm e2e; status=$$?; $(E2E) down --volumes --remove-orphans; exit $$status

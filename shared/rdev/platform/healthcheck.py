@@ -1,0 +1,27 @@
+"""Whether what listens on PORT here takes requests: `python -m rdev.platform.healthcheck`, for
+container engines. Any answer will do; whether the stores answer too is what /ready says."""
+
+import os
+import sys
+from http.client import HTTPConnection, HTTPException
+
+_LIMIT_S = 4.0
+"""Below what Compose gives it."""
+
+
+def answers(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=_LIMIT_S)
+    try:
+        connection.request("GET", "/health")
+        connection.getresponse()
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+if __name__ == "__main__":
+    listened = os.environ.get("PORT", "8080")
+    if not answers(int(listened)):
+        sys.exit(f"rdev: nothing answers on port {listened}")
