@@ -38,6 +38,10 @@ def disrupted(reason: str) -> dict[str, Any]:
     return {"phase": "Failed", "conditions": [condition]}
 
 
+OOM_AT_START = (
+    "runc create failed: unable to start container process: container init was OOM-killed "
+    "(memory limit too low?): unknown"
+)
 IN_TROUBLE = [
     (waiting("ErrImagePull", "not found"), "image_pull", "cannot be pulled: not found"),
     (waiting("ImagePullBackOff", "Back-off"), "image_pull", "cannot be pulled: Back-off"),
@@ -54,6 +58,13 @@ IN_TROUBLE = [
         "crash_looping",
         "again and again: exit code 3",
     ),
+    (
+        waiting("CrashLoopBackOff", lastState=terminated("StartError", 128, OOM_AT_START)),
+        "oom_killed",
+        "no memory left to start in: runc create failed",
+    ),
+    (waiting("RunContainerError", OOM_AT_START), "oom_killed", "no memory left to start in"),
+    (waiting("RunContainerError", 'exec: "sh"'), "no_shell", 'has its image a `sh`?: exec: "sh"'),
     (
         waiting("CrashLoopBackOff", lastState=terminated("StartError", 128, 'exec: "sh"')),
         "no_shell",
