@@ -96,7 +96,7 @@ def restarted_an_hour_earlier(running: Running) -> None:
 DEADLY: dict[Callable[[Running], None], str] = {
     deleted: "Its pod was deleted.",
     vanished: "Its pod was deleted.",
-    evicted: "Its node ran short of memory, disk or process ids",
+    evicted: "Its node evicted it: The node was low on resource",
     out_of_memory: "It wanted more memory than the template allows, and was killed.",
     restarted: "Its container ended",
     node_lost_for_good: "Its node is gone",

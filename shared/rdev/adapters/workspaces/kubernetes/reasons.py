@@ -33,10 +33,10 @@ _DISRUPTIONS = {
     "DeletionByTaintManager": ("node_lost", "Its node is gone or was tainted"),
     "DeletionByPodGC": ("node_lost", "Its node is gone"),
     "EvictionByEvictionAPI": ("evicted", "It was evicted, as a drain of its node does"),
-    "TerminationByKubelet": ("evicted", "Its node ran short of memory, disk or process ids"),
+    "TerminationByKubelet": ("evicted", "Its node evicted it"),
 }
 _PHASE_REASONS = {
-    "Evicted": ("evicted", "Its node ran short of memory, disk or process ids"),
+    "Evicted": ("evicted", "Its node evicted it"),
     "NodeLost": ("node_lost", "Its node does not answer"),
     "NodeAffinity": ("unschedulable", "Its node no longer fits the template"),
     "NodeShutdown": ("node_shutdown", "Its node was shut down"),
