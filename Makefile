@@ -43,8 +43,8 @@ test-cluster: $(VENV)/.dev ## run the suite of workspaces on a cluster (KUBECONF
 chaos: $(VENV)/.dev ## kill everything at random under load, then compare (COMMANDS=… FAULTS=… SEED=…)
 	@cd tests && exec ../$(BIN)/python -m chaos --commands $(or $(COMMANDS),500) --faults $(or $(FAULTS),200) $(if $(SEED),--seed $(SEED)) $(CHAOS)
 
-bench: $(VENV)/.dev ## measure against the references, in one table of ratios (BENCH=… for one module)
-	@cd tests && exec ../$(BIN)/python -m bench $(BENCH)
+bench: $(VENV)/.dev ## measure against the references, in one table of ratios (BENCH=… for one module; pods: KUBECONFIG=… IMAGE=…)
+	@$(if $(IMAGE),export RDEV_TEST_KUBECONFIG=$(abspath $(KUBECONFIG)) RDEV_TEST_IMAGE=$(IMAGE);) cd tests && exec ../$(BIN)/python -m bench $(BENCH)
 
 fast: $(VENV)/.dev ## run the tests that take seconds
 	@exec $(BIN)/python -m pytest -m "not slow" tests/unit

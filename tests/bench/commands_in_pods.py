@@ -1,65 +1,68 @@
-"""Commands in pods, over HTTP and SSE, on a stand-in of a Kubernetes of one node whose pods are
-local processes: against the Python client's own exec, on the same stand-in.
+"""Commands in pods, over HTTP and SSE: against the Python client's own exec, and against kubectl's
+where that is installed, in the same pods.
 
-A real cluster adds its network and its kubelet to both, and to kubectl's exec some more. It takes
-root and a busybox."""
+On a real cluster where one is named (`make bench BENCH=commands_in_pods KUBECONFIG=… IMAGE=…`), in
+a namespace that it makes and deletes. Else on a stand-in of a Kubernetes of one node whose pods are
+local processes, to whose exec a real one adds its network and its kubelet; that takes root and a
+busybox."""
 
-import tempfile
+import shutil
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
+from statistics import median
 
 import psutil
-from kubernetes import client, config
-from kubernetes.client import ApiClient, CoreV1Api
+from kubernetes.client import ApiClient, Configuration, CoreV1Api
 from kubernetes.stream import stream
 
+from bench.pods import any_cluster
 from bench.rows import Row, in_turn
 from http_client import Http
-from kubernetes_stand_in.stand_in import kubernetes_stand_in
 from live_stack import Stack, running_stack, wait_for
-from small_cluster import NAMESPACE
+from rdev.adapters.workspaces.kubernetes.access import Access
+from real_cluster import Cluster, is_given
 
 TIMES = 15
-PODS = 50
+PODS = 20 if is_given() else 50
+"""As many as a node of a laptop bears."""
 COMMANDS = 200
 SMALL_MB, LARGE_MB = 20, 1000
 
 
 def rows() -> Iterator[Row]:
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        _, kubeconfig = stack.enter_context(kubernetes_stand_in(folder))
+        cluster = stack.enter_context(any_cluster())
         running = stack.enter_context(
             running_stack(
                 workspaces="kubernetes",
-                kubeconfig=kubeconfig,
-                kubernetes_namespaces=NAMESPACE,
-                kubernetes_image="registry.test/debian:1",
+                kubeconfig=cluster.kubeconfig,
+                kubernetes_namespaces=cluster.namespace,
+                kubernetes_image=cluster.image,
                 runner_slots=COMMANDS,
             )
         )
         api = running.key("admin")
         _make(api, "web")
-        yield from _first_output(api, kubeconfig)
+        yield from _first_output(api, cluster)
         yield from _memory(api, running)
-        yield from _many(api, kubeconfig)
+        yield from _many(api, cluster)
 
 
-def _first_output(api: Http, kubeconfig: Path) -> Iterator[Row]:
-    core = _core(kubeconfig)
-
-    def ours() -> float:
-        return _each_ms(lambda: _until_output(api, "web", "echo hi"))
-
-    def python() -> float:
-        return _each_ms(lambda: _exec(core, "web-0", "echo", "hi"))
-
-    taken, reference = in_turn(ours, python)
-    what = "pods: submit to first output of `echo hi`; reference: the Python client's exec"
-    yield Row(what, reference, taken, "ms", goal=1, at_most=True)
+def _first_output(api: Http, cluster: Cluster) -> Iterator[Row]:
+    configuration = Access(cluster.kubeconfig).configuration()
+    pod = ("web-0", "echo", "hi")
+    taken, python, kubectl = in_turn(
+        lambda: _median_ms(lambda: _until_output(api, "web", "echo hi")),
+        lambda: _median_ms(lambda: _exec(configuration, cluster.namespace, *pod)),
+        lambda: _median_ms(lambda: _kubectl(cluster, *pod)),
+    )
+    what = "pods: submit to first output of `echo hi`; reference:"
+    yield Row(f"{what} the Python client's exec", python, taken, "ms", goal=1, at_most=True)
+    if shutil.which("kubectl"):
+        yield Row(f"{what} kubectl exec", kubectl, taken, "ms", goal=0.33, at_most=True)
 
 
 def _memory(api: Http, running: Stack) -> Iterator[Row]:
@@ -80,11 +83,11 @@ def _memory(api: Http, running: Stack) -> Iterator[Row]:
     yield Row(what, small, large, "MB", goal=1.3, at_most=True)
 
 
-def _many(api: Http, kubeconfig: Path) -> Iterator[Row]:
+def _many(api: Http, cluster: Cluster) -> Iterator[Row]:
     names = [f"many-{number}" for number in range(PODS)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: _make(api, name), names))
-    core = _core(kubeconfig)
+    configuration = Access(cluster.kubeconfig).configuration()
 
     def ours() -> float:
         began = time.perf_counter()
@@ -99,7 +102,10 @@ def _many(api: Http, kubeconfig: Path) -> Iterator[Row]:
     def python() -> float:
         began = time.perf_counter()
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda n: _exec(core, f"{n}-0", "true"), names * (COMMANDS // PODS)))
+            each = names * (COMMANDS // PODS)
+            list(
+                pool.map(lambda n: _exec(configuration, cluster.namespace, f"{n}-0", "true"), each)
+            )
         return COMMANDS / (time.perf_counter() - began)
 
     taken, reference = in_turn(ours, python)
@@ -118,19 +124,13 @@ def _make(api: Http, name: str) -> None:
     wait_for(lambda: api.get(f"/projects/{name}").data["status"]["state"] == "running")
 
 
-def _core(kubeconfig: Path) -> ApiClient:
-    made = client.Configuration()
-    config.load_kube_config(str(kubeconfig), client_configuration=made)
-    return made
-
-
-def _exec(configuration: client.Configuration, pod: str, *argv: str) -> None:
+def _exec(configuration: Configuration, namespace: str, pod: str, *argv: str) -> None:
     made = ApiClient(configuration)
     try:
         stream(
             CoreV1Api(made).connect_get_namespaced_pod_exec,
             pod,
-            NAMESPACE,
+            namespace,
             command=list(argv),
             stdin=False,
             stdout=True,
@@ -140,8 +140,17 @@ def _exec(configuration: client.Configuration, pod: str, *argv: str) -> None:
         made.rest_client.pool_manager.clear()
 
 
-def _each_ms(act) -> float:
-    began = time.perf_counter()
+def _kubectl(cluster: Cluster, pod: str, *argv: str) -> None:
+    if kubectl := shutil.which("kubectl"):
+        where = ["--kubeconfig", str(cluster.kubeconfig), "--namespace", cluster.namespace]
+        line = [kubectl, *where, "exec", pod, "--", *argv]
+        subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
+
+
+def _median_ms(act: Callable[[], object]) -> float:
+    taken = []
     for _ in range(TIMES):
+        began = time.perf_counter()
         act()
-    return (time.perf_counter() - began) * 1000 / TIMES
+        taken.append((time.perf_counter() - began) * 1000)
+    return median(taken)

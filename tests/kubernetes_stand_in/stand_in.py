@@ -53,6 +53,20 @@ class StandIn(Node):
         self.boot_id = str(uuid.uuid4())
         self.kill(name, "Unknown")
 
+    def crash_loop(self, name: str, message: str) -> None:
+        """The pod's container is killed, and cannot be started again, for this reason."""
+        with self.changed:
+            life = self.lives[name]
+            container, life.container = life.container, None
+            life.restarts += 1
+            life.status = {
+                "terminated": {"exitCode": 128, "reason": "StartError", "message": message}
+            }
+        if container is not None:
+            container.kill()
+        waits = {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting"}
+        self.status(name, **self._status(life, {"waiting": waits}))
+
     def evict(self, name: str, message: str = "The node was low on resource: memory.") -> None:
         """As the kubelet does: its processes are killed, its object stays and says why."""
         with self.changed:

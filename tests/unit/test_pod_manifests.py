@@ -126,8 +126,10 @@ def test_the_network_is_shut_but_for_names_and_public_addresses() -> None:
 
 def test_the_disruption_budget_is_of_our_pods() -> None:
     (budget,) = documents(DEPLOYED / "disruption-budget.yaml")
-    # Else a single one that does not come up would hold up every drain.
+    # Else a single one that does not come up would hold up every drain: by itself, and by using
+    # up what the healthy ones may.
     assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+    assert budget["spec"]["maxUnavailable"].endswith("%")
     wanted = budget["spec"]["selector"]["matchLabels"]
     labels = made(TEMPLATES[0])["spec"]["template"]["metadata"]["labels"]
     assert wanted.items() <= labels.items()

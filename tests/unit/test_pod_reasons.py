@@ -38,6 +38,11 @@ def disrupted(reason: str) -> dict[str, Any]:
     return {"phase": "Failed", "conditions": [condition]}
 
 
+OOM_AT_START = (
+    "runc create failed: unable to start container process: container init was OOM-killed "
+    "(memory limit too low?): unknown"
+)
+EVICTED_BY_ITSELF = 'Usage of EmptyDir volume "tmp" exceeds the limit "256Mi".'
 IN_TROUBLE = [
     (waiting("ErrImagePull", "not found"), "image_pull", "cannot be pulled: not found"),
     (waiting("ImagePullBackOff", "Back-off"), "image_pull", "cannot be pulled: Back-off"),
@@ -55,11 +60,22 @@ IN_TROUBLE = [
         "again and again: exit code 3",
     ),
     (
+        waiting("CrashLoopBackOff", lastState=terminated("StartError", 128, OOM_AT_START)),
+        "oom_killed",
+        "no memory left to start in: runc create failed",
+    ),
+    (waiting("RunContainerError", OOM_AT_START), "oom_killed", "no memory left to start in"),
+    (waiting("RunContainerError", 'exec: "sh"'), "no_shell", 'has its image a `sh`?: exec: "sh"'),
+    (
         waiting("CrashLoopBackOff", lastState=terminated("StartError", 128, 'exec: "sh"')),
         "no_shell",
         'has its image a `sh`?: exec: "sh"',
     ),
-    ({"phase": "Failed", "reason": "Evicted", "message": "low on disk"}, "evicted", "low on disk"),
+    (
+        {"phase": "Failed", "reason": "Evicted", "message": EVICTED_BY_ITSELF},
+        "evicted",
+        f"Its node evicted it: {EVICTED_BY_ITSELF}",
+    ),
     ({"phase": "Failed", "reason": "NodeShutdown"}, "node_shutdown", "shut down"),
     (disrupted("DeletionByTaintManager"), "node_lost", "gone or was tainted"),
     (disrupted("PreemptionByScheduler"), "preempted", "higher priority"),

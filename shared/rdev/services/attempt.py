@@ -137,8 +137,9 @@ class Attempt:
             pauses.pause()
 
     def _following(self, held: Held) -> Following:
-        command = held.claim.command
-        project = self._lifecycle.ready(command)
+        project = self._lifecycle.ready(held.claim.command)
+        command = replace(held.claim.command, waiting_for=None)  # no longer
+        held.claim = replace(held.claim, command=command)
         workspace = self._workspaces.of(command.project_id, command.workspace_life)
         return Following(
             held.claim,

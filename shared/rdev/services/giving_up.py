@@ -1,8 +1,9 @@
 """When a command is given up whose workspace does not answer.
 
 It is asked again, for its commands may well run on in it. But nothing is to be `running` for ever:
-a workspace that is gone for good has taken its commands along, and where even the time limit of a
-command has been over for long, nobody waits any more for a workspace to tell of its end.
+a workspace that is gone for good has taken its commands along; one that does not run has ended
+them, and for what they left in it nobody waits for ever; and where even the time limit of a command
+has been over for long, nobody waits any more for a workspace to tell of its end.
 Meanwhile its commands do not stand in the way of those of other workspaces.
 """
 
@@ -35,6 +36,7 @@ class GivingUp:
         self._streams = streams
         self._rules = rules
         self._gone, self._silent = Missing(rules.gone_s), Missing(rules.silent_s)
+        self._down = Missing(min(rules.down_s, rules.workspace_s))
         self._slow = Missing(rules.aside_s)
         self._began = time.monotonic()
 
@@ -48,14 +50,16 @@ class GivingUp:
         silent = self._silent.for_long(missing=True, there_at=answered_at)
         try:
             gone = self._why_gone(why)
+            down = self._lifecycle.down(command.project_id)
             tail = self._streams.tail(command.project_id, command.id)
         except (Unavailable, WorkspaceUnavailable):
             return None
         taken_along = self._gone.for_long(missing=gone is not None, there_at=answered_at)
-        if not taken_along and not (silent and self._had_to_be_over()):
+        ended = self._down.for_long(missing=down is not None, there_at=answered_at)
+        if not (taken_along or ended) and not (silent and self._had_to_be_over()):
             return None
         ran = self._held.start_recorded or self._held.started_at is not None
-        said = one_line(why.message if gone is None else gone)
+        said = one_line(gone or down or why.message)
         return Ending(
             Status.LOST,
             reason="workspace_lost",

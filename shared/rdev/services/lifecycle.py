@@ -120,6 +120,14 @@ class Lifecycle:
         state = self._workspaces.state(project_id)
         return state.message if state.state is State.MISSING and not state.stale else None
 
+    def down(self, project_id: str) -> str | None:
+        """Why the workspace certainly does not run now; None: it does, or nobody can say."""
+        if not self._workspaces.stoppable:
+            return None
+        state = self._workspaces.state(project_id)
+        down = not (state.running or state.stale or state.state is State.UNKNOWN)
+        return told(state) if down else None
+
     # --- by the sweep ----------------------------------------------------------------------------
 
     def stop_idle(self) -> None:

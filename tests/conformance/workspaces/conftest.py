@@ -5,7 +5,6 @@ Workspaces on this machine, once with each shell that it has; pods of the stand-
 image; pods of a real cluster, where one is named (`make test-cluster`), and then nothing else.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -14,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 
+import real_cluster
 from conformance.workspaces import clusters
 from conformance.workspaces.place import ENOUGH_S, Place
 from conformance.workspaces.targets import Target, on_this_machine
@@ -25,7 +25,7 @@ TARGETS: dict[str, Callable[[Path], AbstractContextManager[Target]]] = {
     "pods-distroless": partial(clusters.of_the_stand_in, clusters.made_by_rdev, "distroless-sh"),
     "others-alpine": partial(clusters.of_the_stand_in, clusters.made_by_others, "alpine"),
 }
-if clusters.KUBECONFIG in os.environ:
+if real_cluster.is_given():
     TARGETS = {
         "cluster": partial(clusters.of_a_real_cluster, clusters.made_by_rdev),
         "cluster-others": partial(clusters.of_a_real_cluster, clusters.made_by_others),

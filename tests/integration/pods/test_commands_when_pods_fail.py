@@ -14,6 +14,7 @@ from integration.pods.running import Running
 from kubernetes_stand_in.exec_socket import Fault
 from live_stack import wait_for
 from rdev.domain.commands import Status
+from rdev.domain.workspaces import State
 from small_cluster import PODS
 
 COUNTED = "echo x >>count; echo begun; until [ -e go ]; do sleep 0.02; done; echo over"
@@ -96,7 +97,7 @@ def restarted_an_hour_earlier(running: Running) -> None:
 DEADLY: dict[Callable[[Running], None], str] = {
     deleted: "Its pod was deleted.",
     vanished: "Its pod was deleted.",
-    evicted: "Its node ran short of memory, disk or process ids",
+    evicted: "Its node evicted it: The node was low on resource",
     out_of_memory: "It wanted more memory than the template allows, and was killed.",
     restarted: "Its container ended",
     node_lost_for_good: "Its node is gone",
@@ -156,6 +157,34 @@ def test_one_whose_node_does_not_answer_is_waited_for_while_it_has_time(running)
         node_is_found(running, before)
         running.writes("go")
         assert running.ended(command).status is Status.SUCCEEDED
+
+
+CANNOT_START = "container init was OOM-killed (memory limit too low?)"
+
+
+def test_what_ran_in_a_pod_that_does_not_come_up_again_is_given_up_before_its_time_is_over(running):
+    running.create()
+    with running.runner(down_s=1):
+        command = running.submit(COUNTED, timeout_s=3000)
+        running.await_running_command(command, b"begun\n")
+        running.there.crash_loop(running.pod, CANNOT_START)
+        ended = running.ended(command)
+    assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
+    assert CANNOT_START in (ended.reason_message or "")
+    assert ended.started_at is not None
+    assert running.streamed(ended) == b"begun\n"
+
+
+def test_one_whose_pod_comes_up_again_later_ends_as_its_files_say(running):
+    running.create()
+    with running.runner(down_s=60):
+        command = running.submit(COUNTED)
+        running.await_running_command(command, b"begun\n")
+        running.there.crash_loop(running.pod, CANNOT_START)
+        wait_for(lambda: running.workspaces.state(running.project).state is State.FAILING)
+        running.there.vanish(running.pod)
+        ended = running.ended(command)
+    assert (ended.status, ended.reason) == (Status.LOST, "killed_outside")
 
 
 def test_what_was_written_until_its_pod_went_is_in_the_stream_once(running):

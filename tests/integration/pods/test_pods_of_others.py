@@ -64,6 +64,7 @@ def test_where_its_files_go_with_its_container_a_running_command_is_lost_and_run
         ended = running.ended(command)
         assert running.ended(running.submit("true")).status is Status.SUCCEEDED
     assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
+    assert "It wanted more memory than the template allows" in ended.reason_message
     assert ended.started_at is not None
     assert ended.output.stdout == 6
     assert running.streamed(ended) == b"begun\n"

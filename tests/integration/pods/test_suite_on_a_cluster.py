@@ -3,6 +3,7 @@ cluster of which it knows a kubeconfig and an image."""
 
 import pytest
 
+import real_cluster
 from conformance.workspaces import clusters
 from conformance.workspaces.place import Place
 from kubernetes_stand_in.stand_in import StandIn
@@ -19,8 +20,8 @@ DEFAULT_CLASS = {
 def test_the_suite_makes_what_it_needs_and_takes_it_away(stand_in, monkeypatch, tmp_path, how):
     there, kubeconfig = stand_in
     there.put("storageclasses", DEFAULT_CLASS)
-    monkeypatch.setenv(clusters.KUBECONFIG, str(kubeconfig))
-    monkeypatch.setenv(clusters.IMAGE, "registry.test/debian:1")
+    monkeypatch.setenv(real_cluster.KUBECONFIG, str(kubeconfig))
+    monkeypatch.setenv(real_cluster.IMAGE, "registry.test/debian:1")
     with clusters.of_a_real_cluster(how, tmp_path) as target:
         (namespace,) = made(there)
         assert namespace["metadata"]["labels"] == {

@@ -68,7 +68,7 @@ def test_a_watch_that_broke_off_goes_on_where_it_was(cluster: Cluster) -> None:
     state = cluster.await_state("web", State.FAILING)
     assert (state.reason, state.message) == (
         "evicted",
-        "Its node ran short of memory, disk or process ids: The node was low.",
+        "Its node evicted it: The node was low.",
     )
     assert cluster.there.requests.count(("list", "pods")) == 1
 

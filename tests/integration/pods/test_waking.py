@@ -1,5 +1,6 @@
 """Workspaces that stop when idle and are woken by commands."""
 
+import json
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -49,6 +50,30 @@ def test_a_command_waits_in_the_queue_and_says_for_what(stopped: House) -> None:
     stopped.cluster.await_state(PROJECT, State.RUNNING)
     assert stopped.ended(command).status is Status.SUCCEEDED
     assert stopped.get(command).waiting_for is None
+
+
+def test_it_says_for_what_also_while_a_runner_looks_whether_its_workspace_runs(
+    stopped: House,
+) -> None:
+    stopped.cluster.there.by_itself = False
+    command = stopped.submit()
+    stopped.runner()
+    wait_for(lambda: stopped.get(command).waiting_for)
+    looked_at = wait_for(
+        lambda: (
+            (it := stopped.get(command)).status is Status.RUNNING and it.started_at is None and it
+        )
+    )
+    assert looked_at.waiting_for is not None
+    stopped.cluster.there.by_itself = True
+    ended = stopped.ended(command)
+    assert ended.waiting_for is None
+    told = [
+        json.loads(each.data)["command"]
+        for each in stopped.streams.read(PROJECT, command.id, START)
+        if each.type in ("command.started", "command.finished")
+    ]
+    assert [each["waiting_for"] for each in told] == [None, None]
 
 
 @pytest.mark.parametrize("by", ["1 hour", "-1 hour"])

@@ -11,11 +11,13 @@ from psycopg.types.json import Jsonb
 
 from rdev.domain.commands import Command, Kind, Position, Priority, Status, Submission
 
-# What a record shows: all but what only the runner needs.
+# What a record shows: all but what only the runner needs. A command still waits for its workspace
+# while a runner has it and looks for that, until the workspace was asked to start it.
 COLUMNS = """id, project_id, key_id, kind, status, priority, spec, labels, timeout_s, queued_at,
     started_at, finished_at, exit_code, signal, reason, reason_message, stdout_bytes, stderr_bytes,
     stdout_sha256, stderr_sha256, truncated, usage, cancel_requested_at, epoch,
-    case when status = 'queued' then waiting_for end as waiting_for, trace_context,
+    case when status in ('queued', 'running') and started_at is null and workspace_life is null
+        then waiting_for end as waiting_for, trace_context,
     claimed_at, waiting_since, first_output_at, ended_at, archived_at, workspace_life,
     boot_id"""
 

@@ -19,6 +19,7 @@ _WITHOUT_ROOT = Place("/tmp/.rdev", ".")  # noqa: S108 - the pod's own; agent.sh
 """Of a pod that names no folder for rdev: commands run where its own processes do."""
 
 _FILES_GONE = "The files of its commands are gone: its pod was replaced, or they were removed."
+_ANEW = "Its container was started anew:"
 _LAG_S = 5.0
 """So far the watched view may be behind what was met in a pod."""
 
@@ -74,8 +75,11 @@ class PodCommands:
         """How a life of a pod ended that is known to be over."""
         uid, _, began = then.partition("/")
         if not uid:
-            last = self._view.last_end(project_id)
-            return last.message if last else _FILES_GONE
+            if last := self._view.last_end(project_id):
+                return last.message
+            befores = (pod.end_before for pod in self._view.pods(project_id))
+            before = next(filter(None, befores), None)
+            return f"{_FILES_GONE} {_ANEW} {before.message}" if before else _FILES_GONE
         told: list[str] = []
 
         def known() -> bool:

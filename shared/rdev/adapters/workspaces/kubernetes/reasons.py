@@ -25,17 +25,18 @@ _WAITING = {
         "The container cannot be made: a Secret or ConfigMap that the template names is not there",
     ),
     "CreateContainerError": ("bad_config", "The container cannot be made"),
-    "RunContainerError": ("no_shell", "The container cannot be started; has its image a `sh`?"),
 }
+_UNSTARTED = ("no_shell", "The container cannot be started; has its image a `sh`?")
+_NOT_STARTED = ("StartError", "ContainerCannotRun")
 _DISRUPTIONS = {
     "PreemptionByScheduler": ("preempted", "A pod of higher priority took its place"),
     "DeletionByTaintManager": ("node_lost", "Its node is gone or was tainted"),
     "DeletionByPodGC": ("node_lost", "Its node is gone"),
     "EvictionByEvictionAPI": ("evicted", "It was evicted, as a drain of its node does"),
-    "TerminationByKubelet": ("evicted", "Its node ran short of memory, disk or process ids"),
+    "TerminationByKubelet": ("evicted", "Its node evicted it"),
 }
 _PHASE_REASONS = {
-    "Evicted": ("evicted", "Its node ran short of memory, disk or process ids"),
+    "Evicted": ("evicted", "Its node evicted it"),
     "NodeLost": ("node_lost", "Its node does not answer"),
     "NodeAffinity": ("unschedulable", "Its node no longer fits the template"),
     "NodeShutdown": ("node_shutdown", "Its node was shut down"),
@@ -48,6 +49,8 @@ _PHASE_REASONS = {
     "OutOfpods": ("unschedulable", "Its node takes no more pods"),
 }
 _OOM = ("oom_killed", "It wanted more memory than the template allows, and was killed")
+_TOO_SMALL = ("oom_killed", "Its container found no memory left to start in")
+"""What lies in a pod's memory, such as files in /dev/shm, outlives its containers."""
 _CRASHING = ("crash_looping", "Its container ends again and again")
 _ENDED = ("container_ended", "Its container ended")
 DELETED = Problem("deleted", "Its pod was deleted.")
@@ -64,6 +67,8 @@ def _of_container(container: Mapping[str, Any]) -> Problem | None:
     word = waiting.get("reason") or ""
     if word == "CrashLoopBackOff":
         return _end((container.get("lastState") or {}).get("terminated") or {}, _CRASHING)
+    if word == "RunContainerError":
+        return _not_started(waiting.get("message"))
     if word in _WAITING:
         return _told(*_WAITING[word], waiting.get("message"))
     return None
@@ -107,11 +112,16 @@ def end_before(container: Mapping[str, Any]) -> Problem | None:
 def _end(ended: Mapping[str, Any], otherwise: tuple[str, str]) -> Problem:
     if ended.get("reason") == "OOMKilled":
         return _told(*_OOM, None)
-    if ended.get("reason") in ("StartError", "ContainerCannotRun"):
-        return _told(*_WAITING["RunContainerError"], ended.get("message"))
+    if ended.get("reason") in _NOT_STARTED:
+        return _not_started(ended.get("message"))
     code = ended.get("exitCode")
     more = ended.get("message") or (None if code is None else f"exit code {code}")
     return _told(*otherwise, more)
+
+
+def _not_started(said: object) -> Problem:
+    # As runc and crun say it where the container's own first process was killed for memory.
+    return _told(*(_TOO_SMALL if "oom" in str(said).lower() else _UNSTARTED), said)
 
 
 def no_container(name: str) -> Problem:
