@@ -1,4 +1,5 @@
-"""Exec: queue shell, git and Claude commands; read and cancel them."""
+"""Exec: queue shell, git and Claude commands; read and cancel them. What a route alone uses is
+loaded with its first request: the function starts cold."""
 
 from typing import Any
 
@@ -12,21 +13,10 @@ from rdev.domain.records import record_of
 from rdev.errors import InvalidRequest
 from rdev.http import envelope, parsing
 from rdev.http.auth import require
-from rdev.http.command_models import (
-    ClaudeCommand,
-    CommandsPage,
-    GitCommand,
-    OutputQuery,
-    ShellCommand,
-)
 from rdev.http.function import install, no_such_route
-from rdev.http.input import piece
-from rdev.http.output import output_response
-from rdev.http.prefer import wait_s
 
 blueprint = Blueprint("exec", __name__)
 
-_MODELS = {Kind.SHELL: ShellCommand, Kind.GIT: GitCommand, Kind.CLAUDE: ClaudeCommand}
 _MAX_IDEMPOTENCY_KEY = 255
 
 
@@ -35,8 +25,11 @@ _MAX_IDEMPOTENCY_KEY = 255
 @blueprint.post("/projects/<project_id>/claude", defaults={"kind": Kind.CLAUDE})
 def submit(project_id: str, kind: Kind) -> Response:
     """Queue a command. `Prefer: wait=N` waits up to N seconds for its end."""
+    from rdev.http.command_models import COMMANDS
+    from rdev.http.prefer import wait_s
+
     by = require("projects:execute")
-    asked = parsing.body(_MODELS[kind])
+    asked = parsing.body(COMMANDS[kind])
     patience_s = wait_s(request.headers.get("Prefer", ""))
     command = wiring.exec_().submit(
         by,
@@ -58,6 +51,8 @@ def submit(project_id: str, kind: Kind) -> Response:
 @blueprint.get("/projects/<project_id>/commands")
 def list_commands(project_id: str) -> Response:
     """List a project's commands, newest first."""
+    from rdev.http.command_models import CommandsPage
+
     by = require("projects:read")
     page = parsing.query(CommandsPage)
     found = wiring.exec_().list(
@@ -84,6 +79,9 @@ def get_command(project_id: str, command_id: str) -> Response:
 @blueprint.get("/projects/<project_id>/commands/<command_id>/output")
 def get_output(project_id: str, command_id: str) -> Any:
     """Get what a command has written so far: raw bytes, or NDJSON by `Accept`; takes `Range`."""
+    from rdev.http.command_models import OutputQuery
+    from rdev.http.output import output_response
+
     command = _seen(project_id, command_id)
     asked = parsing.query(OutputQuery)
     return output_response(wiring.events(), command, asked.stream)
@@ -100,6 +98,8 @@ def cancel_command(project_id: str, command_id: str) -> Response:
 @blueprint.post("/projects/<project_id>/commands/<command_id>/input")
 def send_input(project_id: str, command_id: str) -> Response:
     """Send bytes to a running command's stdin, in order and each once; `close` ends it."""
+    from rdev.http.input import piece
+
     by = require("projects:execute")
     asked = piece()
     accepted = wiring.input_().send(

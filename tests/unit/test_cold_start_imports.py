@@ -97,3 +97,15 @@ def test_what_redis_is_kept_from_is_there_for_who_asks_afterwards() -> None:
 def test_telemetry_that_was_loaded_before_stays() -> None:
     there = loaded("import opentelemetry.sdk.metrics\nimport rdev.adapters.redis.connect")
     assert {"redis", "opentelemetry.sdk.metrics"} <= there
+
+
+def test_exec_loads_what_only_some_of_its_routes_use_with_the_first_request_for_it() -> None:
+    code = "from rdev.platform.gateway import load_function; load_function('exec')"
+    later = {
+        "rdev.http.command_models",
+        "rdev.http.input",
+        "rdev.http.output",
+        "rdev.services.events",
+        "rdev.services.hub",
+    }
+    assert loaded(code) & later == set()

@@ -121,6 +121,13 @@ class ClaudeCommand(_Command):
     max_cost_usd: Annotated[float, Field(gt=0, le=100_000)] | None = None
 
 
+COMMANDS: dict[Kind, type[ShellCommand | GitCommand | ClaudeCommand]] = {
+    Kind.SHELL: ShellCommand,
+    Kind.GIT: GitCommand,
+    Kind.CLAUDE: ClaudeCommand,
+}
+
+
 class InputBody(Strict):
     """Input for a running command: text, or any bytes as base64."""
 
