@@ -337,7 +337,7 @@ def test_a_runner_killed_anywhere_and_the_pod_with_it_leave_one_true_end(running
         running.writes("go")
     running.dies_at(point)
     if point != "start.before":
-        wait_for(lambda: running.reads("count"))
+        wait_for(lambda: running.reads("out", f"/data/commands/{command.id}"))
     life = running.there.lives.get(running.pod)
     running.there.vanish(running.pod)
     wait_for(lambda: running.there.lives.get(running.pod) is not life)
