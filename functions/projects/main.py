@@ -1,6 +1,8 @@
 """Projects: list, get, create, delete; their workspaces started and stopped."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import flask
 import functions_framework
@@ -8,7 +10,6 @@ from flask import Blueprint, Response
 
 from rdev import wiring
 from rdev.config import settings
-from rdev.domain.commands import Command
 from rdev.domain.instants import timestamp
 from rdev.domain.records import shown
 from rdev.domain.redaction import redact
@@ -18,6 +19,9 @@ from rdev.http.auth import require
 from rdev.http.function import install, no_such_route
 from rdev.http.models import CreateProject, Page
 from rdev.services.projects import Seen
+
+if TYPE_CHECKING:
+    from rdev.domain.commands import Command
 
 blueprint = Blueprint("projects", __name__, url_prefix="/projects")
 

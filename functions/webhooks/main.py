@@ -3,27 +3,27 @@
 Delivering is woken by a CloudEvent (`dev.rdev.delivery.due.v1`, `dev.rdev.sweep.v1`) or any POST
 to `/`, which no public route leads to; what it carries does not matter, since the rows are the
 truth. It is answered 204 without a body: a Broker takes anything else for a failed delivery.
+
+What some routes alone use is loaded with the first request for it: the function starts cold.
 """
+
+from typing import TYPE_CHECKING
 
 import flask
 import functions_framework
 from flask import Blueprint, Response
 
 from rdev import wiring
-from rdev.domain.webhooks import Delivery
 from rdev.http import envelope, parsing
 from rdev.http.auth import require
 from rdev.http.function import install, no_such_route
 from rdev.http.models import Page
-from rdev.http.webhook_models import (
-    AllDeliveriesPage,
-    CreateWebhook,
-    DeliveriesPage,
-    RecoverDeliveries,
-    RotateSecret,
-    UpdateWebhook,
-)
 from rdev.http.webhooks import delivery_shown, endpoint_shown, full_shown
+
+if TYPE_CHECKING:
+    from rdev.domain.callers import Caller
+    from rdev.domain.webhooks import Delivery
+    from rdev.http.webhook_models import DeliveriesPage
 
 blueprint = Blueprint("webhooks", __name__)
 
@@ -49,6 +49,8 @@ def list_webhooks() -> Response:
 @blueprint.post("/webhooks")
 def create_webhook() -> Response:
     """Create a webhook endpoint. Its secret is in this answer, and never again in any."""
+    from rdev.http.webhook_models import CreateWebhook
+
     by = require("webhooks:admin")
     asked = parsing.body(CreateWebhook)
     endpoint, secret = wiring.webhooks().create(by, asked.wish(), secret=asked.secret)
@@ -67,6 +69,8 @@ def get_webhook(endpoint_id: str) -> Response:
 @blueprint.patch("/webhooks/<endpoint_id>")
 def update_webhook(endpoint_id: str) -> Response:
     """Change a webhook endpoint: also pause, resume, disable and enable it."""
+    from rdev.http.webhook_models import UpdateWebhook
+
     by = require("webhooks:admin")
     asked = parsing.body(UpdateWebhook)
     return envelope.data(endpoint_shown(wiring.webhooks().update(by, endpoint_id, asked.wish())))
@@ -91,6 +95,8 @@ def test_webhook(endpoint_id: str) -> Response:
 @blueprint.post("/webhooks/<endpoint_id>/rotate")
 def rotate_webhook(endpoint_id: str) -> Response:
     """Give a webhook endpoint a new secret; for a while both sign. Shown in this answer only."""
+    from rdev.http.webhook_models import RotateSecret
+
     by = require("webhooks:admin")
     asked = parsing.body(RotateSecret)
     endpoint, secret = wiring.webhooks().rotate(
@@ -102,6 +108,8 @@ def rotate_webhook(endpoint_id: str) -> Response:
 @blueprint.post("/webhooks/<endpoint_id>/recover")
 def recover_webhook(endpoint_id: str) -> Response:
     """Deliver what an endpoint was never told of since a time."""
+    from rdev.http.webhook_models import RecoverDeliveries
+
     by = require("webhooks:admin")
     asked = parsing.body(RecoverDeliveries)
     recovered = wiring.webhooks().recover(by, endpoint_id, asked.since)
@@ -111,14 +119,20 @@ def recover_webhook(endpoint_id: str) -> Response:
 @blueprint.get("/webhooks/<endpoint_id>/deliveries")
 def list_deliveries(endpoint_id: str) -> Response:
     """List an endpoint's deliveries, newest first."""
-    return _deliveries(parsing.query(DeliveriesPage), endpoint_id)
+    from rdev.http.webhook_models import DeliveriesPage
+
+    by = require("webhooks:admin")
+    return _deliveries(by, parsing.query(DeliveriesPage), endpoint_id)
 
 
 @blueprint.get("/webhooks/deliveries")
 def list_all_deliveries() -> Response:
     """List the deliveries to every endpoint that the key may see, newest first."""
+    from rdev.http.webhook_models import AllDeliveriesPage
+
+    by = require("webhooks:admin")
     page = parsing.query(AllDeliveriesPage)
-    return _deliveries(page, page.endpoint)
+    return _deliveries(by, page, page.endpoint)
 
 
 @blueprint.get("/webhooks/deliveries/<delivery_id>")
@@ -135,8 +149,7 @@ def redeliver(delivery_id: str) -> Response:
     return _delivery(wiring.delivery_log().redeliver(by, delivery_id), 202)
 
 
-def _deliveries(page: DeliveriesPage, endpoint_id: str | None) -> Response:
-    by = require("webhooks:admin")
+def _deliveries(by: "Caller", page: "DeliveriesPage", endpoint_id: str | None) -> Response:
     found = wiring.delivery_log().list(
         by,
         before=page.cursor,
@@ -151,7 +164,7 @@ def _deliveries(page: DeliveriesPage, endpoint_id: str | None) -> Response:
     return envelope.data([delivery_shown(each) for each in shown], next_cursor=cursor)
 
 
-def _delivery(delivery: Delivery, status: int) -> Response:
+def _delivery(delivery: "Delivery", status: int) -> Response:
     return envelope.data(delivery_shown(delivery), status)
 
 

@@ -99,13 +99,33 @@ def test_telemetry_that_was_loaded_before_stays() -> None:
     assert {"redis", "opentelemetry.sdk.metrics"} <= there
 
 
-def test_exec_loads_what_only_some_of_its_routes_use_with_the_first_request_for_it() -> None:
-    code = "from rdev.platform.gateway import load_function; load_function('exec')"
-    later = {
-        "rdev.http.command_models",
-        "rdev.http.input",
-        "rdev.http.output",
-        "rdev.services.events",
-        "rdev.services.hub",
-    }
+@pytest.mark.parametrize(
+    ("target", "later"),
+    [
+        (
+            "exec",
+            {
+                "rdev.http.command_models",
+                "rdev.http.input",
+                "rdev.http.output",
+                "rdev.services.events",
+                "rdev.services.hub",
+            },
+        ),
+        ("projects", {"rdev.domain.commands", "rdev.domain.events", "rdev.services.exec"}),
+        (
+            "webhooks",
+            {
+                "rdev.domain.webhooks",
+                "rdev.http.webhook_models",
+                "rdev.services.delivery_log",
+                "rdev.services.webhooks",
+            },
+        ),
+    ],
+)
+def test_what_only_some_routes_use_is_loaded_with_the_first_request_for_it(
+    target: str, later: set[str]
+) -> None:
+    code = f"from rdev.platform.gateway import load_function; load_function({target!r})"
     assert loaded(code) & later == set()

@@ -1,14 +1,19 @@
 """Webhooks: endpoints and what they are told of, deliveries, attempts. Values; pure."""
 
+from __future__ import annotations
+
 import fnmatch
 import re
 import string
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from rdev.domain.attempts import Outcome
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from rdev.domain.attempts import Outcome
 
 TEST = "test"
 ENDPOINT_DISABLED = "endpoint.disabled"

@@ -1,12 +1,17 @@
 """Endpoints, deliveries and attempts as the API shows them: no secret, and no header's value."""
 
+from __future__ import annotations
+
 import json
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rdev.domain.instants import timestamp
-from rdev.domain.webhooks import Attempt, Delivery, Endpoint, Secret
-from rdev.services.delivery_log import FullDelivery
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rdev.domain.webhooks import Attempt, Delivery, Endpoint, Secret
+    from rdev.services.delivery_log import FullDelivery
 
 
 def endpoint_shown(endpoint: Endpoint, secrets: Sequence[Secret] | None = None) -> dict[str, Any]:

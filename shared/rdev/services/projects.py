@@ -1,12 +1,14 @@
 """Projects: the things users name, each with one workspace."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from rdev.domain.callers import Caller
-from rdev.domain.commands import Command
 from rdev.domain.ids import new_id
 from rdev.domain.projects import Project
 from rdev.domain.workspaces import State, WorkspaceState
@@ -14,9 +16,12 @@ from rdev.errors import Conflict, Forbidden, NotFound, WorkspaceUnavailable
 from rdev.ports import Transactions, Workspaces
 from rdev.services import facts
 from rdev.services.discovery import Discovery
-from rdev.services.exec import Exec, cloning
 from rdev.services.paging import page_seen
 from rdev.together import Together
+
+if TYPE_CHECKING:
+    from rdev.domain.commands import Command
+    from rdev.services.exec import Exec
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +118,8 @@ class Projects:
                 raise Conflict(f"There is a project of that name already: {project_id}")
             facts.project_created(tx, by, project)
             if git_url is not None and self._exec and not self._workspaces.clones:
+                from rdev.services.exec import cloning
+
                 setup = self._exec().insert(tx, by, project_id, new_id("cmd"), cloning(git_url))
                 tx.projects.set_setup(project_id, setup.id)
         if setup is not None and self._exec:
