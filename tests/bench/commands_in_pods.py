@@ -1,5 +1,5 @@
-"""Commands in pods, over HTTP and SSE: against the Python client's own exec, and against kubectl's
-where that is installed, in the same pods.
+"""Commands in pods, over HTTP and SSE: against the Python client's own exec, and on a real
+cluster against kubectl's where that is installed, in the same pods.
 
 On a real cluster where one is named (`make bench BENCH=commands_in_pods KUBECONFIG=… IMAGE=…`), in
 a namespace that it makes and deletes. Else on a stand-in of a Kubernetes of one node whose pods are
@@ -26,6 +26,8 @@ from rdev.adapters.workspaces.kubernetes.access import Access
 from real_cluster import Cluster, is_given
 
 TIMES = 15
+KUBECTL = shutil.which("kubectl") if is_given() else None
+"""The stand-in knows no more of the API than rdev asks for."""
 PODS = 20 if is_given() else 50
 """As many as a node of a laptop bears."""
 COMMANDS = 200
@@ -61,7 +63,7 @@ def _first_output(api: Http, cluster: Cluster) -> Iterator[Row]:
     )
     what = "pods: submit to first output of `echo hi`; reference:"
     yield Row(f"{what} the Python client's exec", python, taken, "ms", goal=1, at_most=True)
-    if shutil.which("kubectl"):
+    if KUBECTL:
         yield Row(f"{what} kubectl exec", kubectl, taken, "ms", goal=0.33, at_most=True)
 
 
@@ -141,9 +143,9 @@ def _exec(configuration: Configuration, namespace: str, pod: str, *argv: str) ->
 
 
 def _kubectl(cluster: Cluster, pod: str, *argv: str) -> None:
-    if kubectl := shutil.which("kubectl"):
+    if KUBECTL:
         where = ["--kubeconfig", str(cluster.kubeconfig), "--namespace", cluster.namespace]
-        line = [kubectl, *where, "exec", pod, "--", *argv]
+        line = [KUBECTL, *where, "exec", pod, "--", *argv]
         subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
 
 

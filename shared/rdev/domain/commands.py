@@ -1,14 +1,10 @@
 """Commands: what was asked, what became of it, and the rules between the two. Pure."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
-
-COMMAND_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-"""So much holds of any id that becomes the name of a folder."""
 
 _MOST_MESSAGE = 1000
 

@@ -1,7 +1,11 @@
 """Ids that sort by time: a prefix that names the noun, and a UUIDv7 (RFC 9562, section 5.7)."""
 
+import re
 import secrets
 import time
+
+COMMAND_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+"""So much holds of any id that becomes the name of a folder."""
 
 _VERSION_7 = 0x7 << 76
 _VARIANT = 0b10 << 62

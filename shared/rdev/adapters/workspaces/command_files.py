@@ -1,17 +1,22 @@
 """One command's directory and start token: preparing it, and reading what is in it."""
 
+from __future__ import annotations
+
 import os
 import re
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rdev.adapters.workspaces import plain_file, start_token
 from rdev.adapters.workspaces.cgroup import Cgroup
 from rdev.adapters.workspaces.start_token import StartToken
 from rdev.adapters.workspaces.stdin_file import StdinFile
-from rdev.domain.commands import Exit
+
+if TYPE_CHECKING:
+    from rdev.domain.commands import Exit
 
 TOKENS = ".tokens"
 PREPARING = ".new."
@@ -83,6 +88,8 @@ class CommandFiles:
 
     def exit(self) -> Exit | None:
         """The leader's status; None while there is none, and where nothing was run."""
+        from rdev.domain.commands import Exit  # not for those who only make or list projects
+
         try:
             text = plain_file.text(self.directory / "exit")
         except FileNotFoundError:

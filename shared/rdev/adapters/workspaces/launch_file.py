@@ -4,13 +4,18 @@ Values stand in it single-quoted, so no shell looks into them, and neither they 
 ever an argument of the supervisor: process lists show nothing before the command itself runs.
 """
 
+from __future__ import annotations
+
 import os
 import shlex
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from rdev.domain.commands import Launch
 from rdev.domain.environment import OWN, problem
 from rdev.errors import CommandRefused
+
+if TYPE_CHECKING:
+    from rdev.domain.commands import Launch
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -20,8 +20,8 @@ from rdev.adapters.workspaces.local_workspace import (
     cgroup_prefix,
 )
 from rdev.adapters.workspaces.watch import Watches
-from rdev.domain.commands import COMMAND_ID
 from rdev.domain.git_arguments import PROTOCOLS
+from rdev.domain.ids import COMMAND_ID
 from rdev.domain.workspaces import ALWAYS_RUNNING, Found, State, WorkspaceState
 from rdev.errors import Conflict, InvalidRequest
 

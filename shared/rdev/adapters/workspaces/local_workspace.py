@@ -3,6 +3,8 @@
 What must hold while nobody is attached lies in supervisor.sh; here are the asking and telling.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import signal
@@ -10,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rdev import failpoints
 from rdev.adapters.workspaces import judgement, launch_file, processes, start_token
@@ -19,9 +22,12 @@ from rdev.adapters.workspaces.command_files import CommandFiles
 from rdev.adapters.workspaces.processes import Process
 from rdev.adapters.workspaces.start_token import StartToken
 from rdev.adapters.workspaces.watch import Watches
-from rdev.domain.commands import COMMAND_ID, Exit, Launch
+from rdev.domain.ids import COMMAND_ID
 from rdev.errors import CommandRefused, InvalidRequest, WorkspaceUnavailable
 from rdev.ports import Liveness
+
+if TYPE_CHECKING:
+    from rdev.domain.commands import Exit, Launch
 
 SUPERVISOR = Path(__file__).with_name("supervisor.sh")
 

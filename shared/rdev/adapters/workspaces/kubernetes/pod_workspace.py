@@ -17,8 +17,9 @@ from rdev.adapters.workspaces.kubernetes.seen import Pod
 from rdev.adapters.workspaces.processes import Process
 from rdev.adapters.workspaces.start_token import StartToken
 from rdev.adapters.workspaces.stdin_file import MOST_UNREAD_BYTES
-from rdev.domain.commands import COMMAND_ID, Exit, Launch
+from rdev.domain.commands import Exit, Launch
 from rdev.domain.environment import problem
+from rdev.domain.ids import COMMAND_ID
 from rdev.errors import CommandRefused, InvalidRequest, WorkspaceUnavailable, WorkspaceUnfit
 from rdev.ports import Liveness
 
