@@ -62,7 +62,9 @@ def _first_output(api: Http, cluster: Cluster) -> Iterator[Row]:
         lambda: _median_ms(lambda: _kubectl(cluster, *pod)),
     )
     what = "pods: submit to first output of `echo hi`; reference:"
-    yield Row(f"{what} the Python client's exec", python, taken, "ms", goal=1, at_most=True)
+    # The stand-in's exec has neither a network nor a kubelet to pass, so it is no measure.
+    goal = 1.0 if is_given() else None
+    yield Row(f"{what} the Python client's exec", python, taken, "ms", goal, at_most=True)
     if KUBECTL:
         yield Row(f"{what} kubectl exec", kubectl, taken, "ms", goal=0.33, at_most=True)
 
