@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING
 
 from rdev.adapters.workspaces import plain_file, start_token
 from rdev.adapters.workspaces.cgroup import Cgroup
+from rdev.adapters.workspaces.folder_names import PREPARING, REMOVING, TOKENS
 from rdev.adapters.workspaces.start_token import StartToken
 from rdev.adapters.workspaces.stdin_file import StdinFile
 
 if TYPE_CHECKING:
     from rdev.domain.commands import Exit
-
-TOKENS = ".tokens"
-PREPARING = ".new."
-REMOVING = ".old."
 
 _STATUS = re.compile(r"\d{1,3}\n", re.ASCII)
 _FILES = {"stdout": "out", "stderr": "err"}

@@ -1,29 +1,28 @@
-"""Workspaces as folders on this machine: all of them. One is in local_workspace.py."""
+"""Workspaces as folders on this machine: all of them. One, and what runs commands in it, is in
+local_workspace.py, which is loaded when it is needed: to list projects it is not."""
+
+from __future__ import annotations
 
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rdev.adapters.workspaces import cgroups, git_clone, launch_file, processes
-from rdev.adapters.workspaces.cgroups import Parents
-from rdev.adapters.workspaces.children import Children
-from rdev.adapters.workspaces.command_files import PREPARING, REMOVING, TOKENS
-from rdev.adapters.workspaces.dispatcher import Dispatcher
-from rdev.adapters.workspaces.local_workspace import (
-    LocalWorkspace,
-    Means,
-    asking,
-    cgroup_prefix,
-)
-from rdev.adapters.workspaces.watch import Watches
+from rdev.adapters.workspaces import git_clone, launch_file
+from rdev.adapters.workspaces.asking import asking
+from rdev.adapters.workspaces.folder_names import PREPARING, REMOVING, TOKENS
 from rdev.domain.git_arguments import PROTOCOLS
 from rdev.domain.ids import COMMAND_ID
 from rdev.domain.workspaces import ALWAYS_RUNNING, Found, State, WorkspaceState
 from rdev.errors import Conflict, InvalidRequest
+
+if TYPE_CHECKING:
+    from rdev.adapters.workspaces.cgroups import Parents
+    from rdev.adapters.workspaces.local_workspace import LocalWorkspace, Means
 
 TOKEN_AGE_S = 7 * 86400.0
 
@@ -45,27 +44,41 @@ class LocalWorkspaces:
         use_inotify: bool = True,
         git_protocols: Sequence[str] = PROTOCOLS,
         clone_timeout_s: float = 300.0,
-        find_cgroups: Callable[[], Parents] = cgroups.find,
+        find_cgroups: Callable[[], Parents] | None = None,
     ) -> None:
         """`path` is PATH as commands find it (their workspace's `~/.local/bin` is put before
-        it) and where the supervisor finds its few programs."""
+        it) and where the supervisor finds its few programs. `find_cgroups`: where control groups
+        can be had; as `cgroups.find` looks, unless told otherwise."""
         self._workspaces_dir = workspaces_dir.absolute()
         self._commands_dir = commands_dir.absolute()
         self._git_protocols = tuple(git_protocols)
         self._clone_timeout_s = clone_timeout_s
-        self._dispatcher = Dispatcher("workspaces")
-        self._means = Means(
-            children=Children(self._dispatcher),
-            watches=Watches(self._dispatcher, use_inotify=use_inotify),
-            shell=tuple(shell),
-            path=path,
-            drain_s=drain_s,
-            boot=processes.boot_id(),
-            # Looked for when first asked: it forks once.
-            cgroups=cache(find_cgroups),
-        )
+        self._shell = tuple(shell)
+        self._path = path
+        self._drain_s = drain_s
+        self._use_inotify = use_inotify
+        self._find_cgroups = find_cgroups
+        self._made: Means | None = None
+        self._making = threading.Lock()
+
+    @property
+    def _means(self) -> Means:
+        from rdev.adapters.workspaces.local_workspace import Means
+
+        with self._making:
+            if self._made is None:
+                self._made = Means.make(
+                    shell=self._shell,
+                    path=self._path,
+                    drain_s=self._drain_s,
+                    use_inotify=self._use_inotify,
+                    find_cgroups=self._find_cgroups,
+                )
+            return self._made
 
     def of(self, project_id: str, life: str | None = None) -> LocalWorkspace:  # noqa: ARG002 - the port's
+        from rdev.adapters.workspaces.local_workspace import LocalWorkspace
+
         root, commands = self._folders(project_id)
         return LocalWorkspace(project_id, root, commands, self._means)
 
@@ -156,11 +169,13 @@ class LocalWorkspaces:
 
     def close(self) -> None:
         """Stop this process's threads and watches. What runs in the workspaces goes on."""
-        self._dispatcher.close()
-        self._means.watches.close()
-        self._means.children.close()
+        with self._making:
+            if self._made is not None:
+                self._made.close()
 
     def _prune_cgroups(self, commands: Path) -> None:
+        from rdev.adapters.workspaces.local_workspace import cgroup_prefix
+
         prefix = cgroup_prefix(commands)
         for group in self._means.cgroups().left_over(prefix):
             if not (commands / group.folders[0].name.removeprefix(prefix)).exists():

@@ -8,17 +8,19 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rdev import failpoints
-from rdev.adapters.workspaces import judgement, launch_file, processes, start_token
+from rdev.adapters.workspaces import cgroups, judgement, launch_file, processes, start_token
+from rdev.adapters.workspaces.asking import asking
 from rdev.adapters.workspaces.cgroups import Parents
 from rdev.adapters.workspaces.children import Children
 from rdev.adapters.workspaces.command_files import CommandFiles
+from rdev.adapters.workspaces.dispatcher import Dispatcher
 from rdev.adapters.workspaces.processes import Process
 from rdev.adapters.workspaces.start_token import StartToken
 from rdev.adapters.workspaces.watch import Watches
@@ -32,19 +34,11 @@ if TYPE_CHECKING:
 SUPERVISOR = Path(__file__).with_name("supervisor.sh")
 
 
-@contextmanager
-def asking(what: str) -> Iterator[None]:
-    """A file system that does not answer as it should makes the workspace unavailable."""
-    try:
-        yield
-    except OSError as exc:
-        raise WorkspaceUnavailable(f"{what}: {exc}") from exc
-
-
 @dataclass(frozen=True, slots=True)
 class Means:
     """What the workspaces of one process share."""
 
+    dispatcher: Dispatcher
     children: Children
     watches: Watches
     shell: tuple[str, ...]
@@ -52,6 +46,34 @@ class Means:
     drain_s: float
     boot: str
     cgroups: Callable[[], Parents]
+
+    @classmethod
+    def make(
+        cls,
+        *,
+        shell: tuple[str, ...],
+        path: str,
+        drain_s: float,
+        use_inotify: bool,
+        find_cgroups: Callable[[], Parents] | None,
+    ) -> Means:
+        dispatcher = Dispatcher("workspaces")
+        return cls(
+            dispatcher,
+            Children(dispatcher),
+            Watches(dispatcher, use_inotify=use_inotify),
+            shell,
+            path,
+            drain_s,
+            processes.boot_id(),
+            # Looked for when first asked: it forks once.
+            cache(find_cgroups or cgroups.find),
+        )
+
+    def close(self) -> None:
+        self.dispatcher.close()
+        self.watches.close()
+        self.children.close()
 
 
 def cgroup_prefix(commands: Path) -> str:
