@@ -1,8 +1,9 @@
-"""What runs in the machine whose power is cut: `rdev up` with clients that submit `COUNT` commands
-each, or as many as there is power for; and after that `rdev up` with somebody who waits for every
-end. What the host is to know is written to the ledger, which is a folder of the host's.
+"""What runs in the machine whose power is cut: `rdev up` with clients that submit COUNT commands
+each (which take SECONDS, or differ), or as many as there is power for; and after that `rdev up`
+with somebody who waits for every end. What the host is to know is written to the ledger, which is a
+folder of the host's.
 
-    python -m chaos.power_cut_guest submit CLIENTS COUNT
+    python -m chaos.power_cut_guest submit CLIENTS COUNT [SECONDS]
     python -m chaos.power_cut_guest await
 """
 
@@ -67,11 +68,11 @@ def up() -> Http:
         time.sleep(0.1)
 
 
-def submit(http: Http, client: int, count: int) -> None:
+def submit(http: Http, client: int, count: int, *seconds: int) -> None:
     for n in range(count):
         tag = f"{client}-{n}"
         # Some are quick, some are under way whenever the power goes.
-        pause = (0, 0.1, 1)[n % 3]
+        pause = seconds[0] if seconds else (0, 0.1, 1)[n % 3]
         line = f"echo {tag} >>{LEDGER}/starts; sleep {pause}; echo out-{tag}"
         answer = http.post("/projects/demo/shell", {"command": line})
         if answer.status == 202:
@@ -94,12 +95,12 @@ def end_of(http: Http, command_id: str) -> dict[str, Any]:
     return {**record, "read_sha256": read}
 
 
-def main(what: str, clients: int = 0, count: int = 0) -> None:
+def main(what: str, clients: int = 0, count: int = 0, *seconds: int) -> None:
     network_up()
     http = up()
     if what == "submit":
         for client in range(clients):
-            threading.Thread(target=submit, args=(http, client, count)).start()
+            threading.Thread(target=submit, args=(http, client, count, *seconds)).start()
         return
     for line in (LEDGER / "accepted").read_text().splitlines():
         command_id, tag = line.split()
