@@ -5,7 +5,7 @@ itself there with SIGKILL, by that probability; `stop:` before a name has it sto
 (SIGSTOP) instead, once a name, as if its machine had frozen, and `raise:` has it meet an error
 there that nobody foresaw. Unset, a point costs one look at an empty tuple.
 
-`RDEV_UNSAFE="start_token,epoch,append,boot"` turns single safeguards off, to show that the chaos
+`RDEV_UNSAFE="start_token,epoch,append"` turns single safeguards off, to show that the chaos
 suite's checks bite. Refused without RDEV_CHAOS=1.
 """
 
@@ -15,7 +15,7 @@ import signal
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-SAFEGUARDS = ("start_token", "epoch", "append", "boot")
+SAFEGUARDS = ("start_token", "epoch", "append")
 
 
 _ACTIONS = {"": signal.SIGKILL, "stop": signal.SIGSTOP, "raise": None}

@@ -85,8 +85,9 @@ def end_of(http: Http, command_id: str) -> dict[str, Any]:
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         answer = http.get(f"{COMMANDS}/{command_id}")
-        if answer.status != 200 or answer.data["status"] in FINAL:
-            record: dict[str, Any] = answer.json.get("data") or {"status": answer.status}
+        # Whatever else is said, such as 503 while it comes up, is asked again.
+        if answer.status == 200 and answer.data["status"] in FINAL:
+            record: dict[str, Any] = answer.data
             break
         assert time.monotonic() < deadline, f"{command_id} does not end"
         time.sleep(0.2)

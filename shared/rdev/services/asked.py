@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 from rdev.domain.commands import Command
 from rdev.errors import CommandRefused
-from rdev.failpoints import without
 from rdev.ports import Workspace
 
 TRACE_GONE = "What its workspace knew of it is gone."
@@ -48,6 +47,6 @@ class Asked:
 
     def _boot_is_another(self, workspace: Workspace) -> bool:
         """Tokens wait for no disk: a power cut takes along those of the last seconds."""
-        if self.boot_id is None or without("boot"):
+        if self.boot_id is None:
             return False
         return workspace.boot_id() not in (None, self.boot_id)
