@@ -1,10 +1,8 @@
-"""`rdev up` on a machine whose power is cut while commands are submitted, started and end: a Linux
+"""`rdev up` on a machine whose power is cut just after a command began: a Linux
 of the test's own, whose disk keeps what was written to it and nothing that its kernel still had in
 memory."""
 
-import hashlib
 import json
-import random
 import subprocess
 import time
 from collections import Counter
@@ -26,10 +24,6 @@ cd tests && {environment} PYTHONPATH=. ../.venv/bin/python -m chaos.power_cut_gu
 echo "it ended with $?"
 {then}
 """
-
-
-_AT_LEAST = 10
-"""Of the commands in a power cut: how many must have kept their output."""
 
 
 class Machine:
@@ -93,24 +87,6 @@ def machine(tmp_path: Path) -> Machine:
     if KERNEL is None:
         pytest.skip("no linux.uml: apt-get install user-mode-linux")
     return Machine.with_a_disk(tmp_path)
-
-
-def test_a_power_cut_under_load_starts_nothing_twice_and_loses_no_byte(machine: Machine) -> None:
-    machine.loses_power(clients=4, count=1000, starts=20, later_s=random.random())
-    accepted = machine.told("accepted")
-    machine.comes_back()
-    ends, starts = machine.ends(), machine.starts()
-    assert [f"{end['id']} {end['tag']}" for end in ends] == accepted
-    assert set(starts.values()) == {1}
-    assert {end["status"] for end in ends} <= {"succeeded", "lost"}
-    for end in ends:
-        if end["status"] == "succeeded":
-            assert starts[end["tag"]] == 1, end
-            written = hashlib.sha256(f"out-{end['tag']}\n".encode()).hexdigest()
-            assert end["output"]["sha256"]["stdout"] == written
-            # What ended in the very last moment may be gone, and is said to be.
-            assert end["read_sha256"] in (written, None)
-    assert sum(end["read_sha256"] is not None for end in ends) >= _AT_LEAST
 
 
 def test_what_began_a_moment_before_is_lost_and_does_not_begin_again(machine: Machine) -> None:
