@@ -65,6 +65,7 @@ IN_TROUBLE = [
         "no memory left to start in: runc create failed",
     ),
     (waiting("RunContainerError", OOM_AT_START), "oom_killed", "no memory left to start in"),
+    (waiting("RunContainerError", 'exec: "/bin/bloom": no such file'), "no_shell", "bloom"),
     (waiting("RunContainerError", 'exec: "sh"'), "no_shell", 'has its image a `sh`?: exec: "sh"'),
     (
         waiting("CrashLoopBackOff", lastState=terminated("StartError", 128, 'exec: "sh"')),

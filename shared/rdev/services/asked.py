@@ -9,7 +9,9 @@ from rdev.ports import Workspace
 
 TRACE_GONE = "What its workspace knew of it is gone."
 _FILES_GONE = "Its workspace's files are others than when it was to start; it may have begun."
-_STARTED_ANEW = "Its machine was started anew before it was seen to start; it may have begun."
+_STARTED_ANEW = (
+    "Its machine was started anew, or is another, since it was to start; it may have begun."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,9 @@ class GivingUp:
         silent = self._silent.for_long(missing=True, there_at=answered_at)
         try:
             gone = self._why_gone(why)
-            down = self._lifecycle.down(command.project_id)
+            # What nobody has asked it to start has not ended with it: that still waits for it.
+            asked = command.workspace_life is not None or command.started_at is not None
+            down = self._lifecycle.down(command.project_id) if asked else None
             tail = self._streams.tail(command.project_id, command.id)
         except (Unavailable, WorkspaceUnavailable):
             return None

@@ -3,6 +3,7 @@
 The first word of each pair is rdev's own, for programs; docs/kubernetes.md has them all.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,7 @@ _PHASE_REASONS = {
 _OOM = ("oom_killed", "It wanted more memory than the template allows, and was killed")
 _TOO_SMALL = ("oom_killed", "Its container found no memory left to start in")
 """What lies in a pod's memory, such as files in /dev/shm, outlives its containers."""
+_OOM_SAID = re.compile(r"\boom\b|oom[-_ ]?kill", re.IGNORECASE)
 _CRASHING = ("crash_looping", "Its container ends again and again")
 _ENDED = ("container_ended", "Its container ended")
 DELETED = Problem("deleted", "Its pod was deleted.")
@@ -121,7 +123,7 @@ def _end(ended: Mapping[str, Any], otherwise: tuple[str, str]) -> Problem:
 
 def _not_started(said: object) -> Problem:
     # As runc and crun say it where the container's own first process was killed for memory.
-    return _told(*(_TOO_SMALL if "oom" in str(said).lower() else _UNSTARTED), said)
+    return _told(*(_TOO_SMALL if _OOM_SAID.search(str(said)) else _UNSTARTED), said)
 
 
 def no_container(name: str) -> Problem:
