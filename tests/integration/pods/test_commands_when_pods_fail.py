@@ -175,6 +175,22 @@ def test_what_ran_in_a_pod_that_does_not_come_up_again_is_given_up_before_its_ti
     assert running.streamed(ended) == b"begun\n"
 
 
+def test_what_nobody_asked_its_pod_to_start_waits_for_it_however_slow_that_is(running):
+    running.create()
+    command = running.submit("echo x >>count")
+    running.dies_at("claim.after")  # so that the next runner cannot know that it never began
+    running.there.crash_loop(running.pod, CANNOT_START)
+    wait_for(lambda: running.workspaces.state(running.project).state is State.FAILING)
+    with running.runner(down_s=1):
+        wait_for(lambda: running.get(command).epoch > 1)
+        time.sleep(4)
+        assert running.get(command).status is Status.RUNNING
+        running.there.vanish(running.pod)
+        ended = running.ended(command)
+    assert ended.status is Status.SUCCEEDED
+    assert running.reads("count") == "x\n"
+
+
 def test_one_whose_pod_comes_up_again_later_ends_as_its_files_say(running):
     running.create()
     with running.runner(down_s=60):
