@@ -45,5 +45,11 @@ class Worker(Answering, GeventWorker):  # type: ignore[misc] # gunicorn has no a
 
     def _end_idle(self) -> None:
         """Close what waits for a further request, as any server may at any time."""
+        later = gevent.get_hub().loop.run_callback
         for connection, timeout in list(self._idle.items()):
-            connection.kill(timeout, block=False)
+            later(self._end_if_idle, connection, timeout)
+
+    def _end_if_idle(self, connection: gevent.Greenlet, timeout: gevent.Timeout) -> None:
+        # Looked at in the moment in which it is done: a request may have come until then.
+        if self._idle.get(connection) is timeout:
+            connection.throw(timeout)
