@@ -1,12 +1,13 @@
 """What runs in the machine whose power is cut: `rdev up` with clients that submit COUNT commands
-each, which take SECONDS; and after that `rdev up` with somebody who waits for every end. What the
-host is to know is written to the ledger, which is a folder of the host's.
+each, which take SECONDS, in turn; and after that `rdev up` with somebody who waits for every end.
+What the host is to know is written to the ledger, which is a folder of the host's.
 
-    python -m chaos.power_cut_guest submit CLIENTS COUNT SECONDS
+    python -m chaos.power_cut_guest submit CLIENTS COUNT SECONDS...
     python -m chaos.power_cut_guest await
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import socket
@@ -15,10 +16,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from http_client import Http
+from http_client import Answer, Http
 
 LEDGER = Path("/tmp/ledger")
 HOME = Path("/var/lib/home")
@@ -66,10 +68,11 @@ def up() -> Http:
         time.sleep(0.1)
 
 
-def submit(http: Http, client: int, count: int, seconds: int) -> None:
+def submit(http: Http, client: int, count: int, seconds: Sequence[str]) -> None:
     for n in range(count):
         tag = f"{client}-{n}"
-        line = f"echo {tag} >>{LEDGER}/starts; sleep {seconds}"
+        pause = seconds[n % len(seconds)]
+        line = f"echo {tag} >>{LEDGER}/starts; sleep {pause}; echo out-{tag}"
         answer = http.post("/projects/demo/shell", {"command": line})
         if answer.status == 202:
             tell("accepted", f"{answer.data['id']} {tag}")
@@ -77,24 +80,30 @@ def submit(http: Http, client: int, count: int, seconds: int) -> None:
             time.sleep(0.5)
 
 
-def end_of(http: Http, command_id: str) -> dict[str, Any]:
+def asked(http: Http, path: str, *, until: Callable[[Answer], bool]) -> Answer:
+    """Whatever else is said, such as 503 while it comes up, is asked again."""
     deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        answer = http.get(f"{COMMANDS}/{command_id}")
-        # Whatever else is said, such as 503 while it comes up, is asked again.
-        if answer.status == 200 and answer.data["status"] in FINAL:
-            record: dict[str, Any] = answer.data
-            return record
-        assert time.monotonic() < deadline, f"{command_id} does not end"
+    while not until(answer := http.get(path)):
+        assert time.monotonic() < deadline, f"{path}: {answer.status} {answer.body!r}"
         time.sleep(0.2)
+    return answer
 
 
-def main(what: str, clients: int = 0, count: int = 0, seconds: int = 0) -> None:
+def end_of(http: Http, command_id: str) -> dict[str, Any]:
+    """Its record, with the hash of what can be read of its output."""
+    path = f"{COMMANDS}/{command_id}"
+    ended = asked(http, path, until=lambda a: a.status == 200 and a.data["status"] in FINAL)
+    output = asked(http, f"{path}/output?stream=stdout", until=lambda a: a.status in (200, 410))
+    read = hashlib.sha256(output.body).hexdigest() if output.status == 200 else None
+    return {**ended.data, "read_sha256": read}
+
+
+def main(what: str, clients: str = "", count: str = "", *seconds: str) -> None:
     network_up()
     http = up()
     if what == "submit":
-        for client in range(clients):
-            threading.Thread(target=submit, args=(http, client, count, seconds)).start()
+        for client in range(int(clients)):
+            threading.Thread(target=submit, args=(http, client, int(count), seconds)).start()
         return
     for line in (LEDGER / "accepted").read_text().splitlines():
         command_id, tag = line.split()
@@ -102,4 +111,4 @@ def main(what: str, clients: int = 0, count: int = 0, seconds: int = 0) -> None:
     tell("done", "all")
 
 
-main(sys.argv[1], *map(int, sys.argv[2:]))
+main(*sys.argv[1:])

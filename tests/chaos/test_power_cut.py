@@ -1,8 +1,12 @@
-"""`rdev up` on a machine whose power is cut just after a command began: a Linux of the test's own,
-whose disk keeps what was written to it and nothing that its kernel still had in memory."""
+"""`rdev up` on a machine whose power is cut just after a command began, and while many begin and
+end: a Linux of the test's own, whose disk keeps what was written to it and nothing that its kernel
+still had in memory."""
 
+import hashlib
 import json
+import random
 import subprocess
+import time
 from collections import Counter
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -22,6 +26,9 @@ cd tests && {environment} PYTHONPATH=. ../.venv/bin/python -m chaos.power_cut_gu
 echo "it ended with $?"
 {then}
 """
+
+_AT_LEAST = 10
+"""Of the commands in a power cut: how many must have kept their output."""
 
 
 class Machine:
@@ -53,16 +60,18 @@ class Machine:
         clients: int,
         count: int,
         starts: int,
-        seconds: int,
-        fail_points: str,
+        seconds: str,
+        later_s: float = 0.0,
+        fail_points: str = "",
     ) -> None:
         """As soon as so many commands of these clients have begun, and their clients have told
-        that they were accepted."""
+        that they were accepted, or that much later."""
         what = f"submit {clients} {count} {seconds}"
         with self._booted(what, f"RDEV_FAIL_POINTS={fail_points}", "sleep 600") as machine:
             over = machine.poll
             wait_for(lambda: over() is not None or self._told_of(starts), 600)
             assert over() is None, "\n".join(self.told("up.log"))
+            time.sleep(later_s)
 
     def comes_back(self) -> None:
         """And sees everything through that was accepted."""
@@ -84,9 +93,29 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
+def test_a_power_cut_under_load_starts_nothing_twice_and_loses_no_byte(machine: Machine) -> None:
+    machine.loses_power(
+        clients=4, count=1000, seconds="0 0.1 1", starts=20, later_s=random.random()
+    )
+    accepted = machine.told("accepted")
+    machine.comes_back()
+    ends, starts = machine.ends(), machine.starts()
+    assert [f"{end['id']} {end['tag']}" for end in ends] == accepted
+    assert set(starts.values()) == {1}
+    assert {end["status"] for end in ends} <= {"succeeded", "lost"}
+    for end in ends:
+        if end["status"] == "succeeded":
+            assert starts[end["tag"]] == 1, end
+            written = hashlib.sha256(f"out-{end['tag']}\n".encode()).hexdigest()
+            assert end["output"]["sha256"]["stdout"] == written
+            # What ended in the very last moment may be gone, and is said to be.
+            assert end["read_sha256"] in (written, None)
+    assert sum(end["read_sha256"] is not None for end in ends) >= _AT_LEAST
+
+
 def test_what_began_a_moment_before_is_lost_and_does_not_begin_again(machine: Machine) -> None:
     # One that runs on: with its end, its token would be put on the disk.
-    machine.loses_power(clients=1, count=1, seconds=600, starts=1, fail_points="stop:start.after")
+    machine.loses_power(clients=1, count=1, seconds="600", starts=1, fail_points="stop:start.after")
     machine.comes_back()
     (end,) = machine.ends()
     assert end["status"] == "lost"

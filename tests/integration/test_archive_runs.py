@@ -53,7 +53,7 @@ def test_a_small_command_becomes_one_object_and_its_files_go(place):
     with place.events() as events:
         assert events.command_reader(PROJECT, command.id, "5-5") is None
         assert events.wait_finished(PROJECT, command.id, 0)
-        assert b"".join(e.data for e in events.entries(PROJECT, command.id)).startswith(b"{}")
+        assert [e.data for e in events.entries(PROJECT, command.id)] == [b"out\n", b"err\n"]
 
 
 @pytest.mark.slow
@@ -257,6 +257,28 @@ def test_what_redis_lost_before_it_was_archived_comes_from_the_workspace(place):
         place.until_archived(command)
     place.client.flushall()
     assert types(place.read(command)) == [QUEUED, STARTED, OUTPUT, OUTPUT, FINISHED]
+
+
+def test_what_redis_lost_of_a_command_that_ended_is_waited_for_and_not_cut_short(place):
+    """Such as what it had not put on the disk yet when the power went."""
+    folder = place.folder / "archive"
+    folder.write_text("in the way")
+    with place.running():
+        command = place.submit("echo out")
+        eventually(lambda: place.streams.tail(PROJECT, command.id).finished)
+    place.client.flushall()
+    place.streams.announce(PROJECT, command.id, QUEUED, {})
+    place.streams.announce(PROJECT, command.id, STARTED, {})
+    totals = place.record(command).output
+    with place.events() as events:
+        with pytest.raises(StoreUnavailable):
+            events.output(PROJECT, command.id, "stdout", 0, totals.stdout)
+        with pytest.raises(StoreUnavailable):
+            events.entries(PROJECT, command.id, totals)
+    folder.unlink()
+    with place.running():
+        place.until_archived(command)
+    assert place.output(command, "stdout", 0, totals.stdout) == b"out\n"
 
 
 class SeenTooEarly(ObjectArchive):

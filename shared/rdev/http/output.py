@@ -60,5 +60,5 @@ def _refused(size: int) -> Response:
 
 def _lines(entries: Iterable[Entry], command: Command, stream: str) -> Iterator[bytes]:
     for entry in entries:
-        if entry.stream and stream in (entry.stream, "all"):
+        if stream in (entry.stream, "all"):
             yield render(entry, command.id) + b"\n"

@@ -102,22 +102,21 @@ class Events:
         self, project_id: str, command_id: str, stream: str, start: int = 0, end: int | None = None
     ) -> Iterator[bytes]:
         """The bytes `start` to `end` (None: to what is stored now) of `stdout`, `stderr` or
-        `all` (both in stored order), page by page.
+        `all` (both in stored order), page by page. All up to `end` must have been
+        written: exactly that is given, or it raises.
 
         Raises Gone at once if the first of them are no longer kept, StoreUnavailable if they may
         come back, and either while iterating if later ones are missing: what was given out is
         then short, never wrong."""
-        tail = self._stored.tail(project_id, command_id)
-        stop = size_of(tail.position, stream)
-        if end is not None:  # where nothing is stored at all, who names an end knows better
-            stop = end if tail.last_id == START else min(end, stop)
-        return _begun(self._pieces(project_id, command_id, stream, start, stop))
+        if end is None:
+            end = size_of(self._stored.tail(project_id, command_id).position, stream)
+        return _begun(self._pieces(project_id, command_id, stream, start, end))
 
     def entries(
         self, project_id: str, command_id: str, totals: Position | None = None
     ) -> Iterator[Entry]:
-        """The entries stored now, in order, page by page; with `totals` all up to there. Raises
-        as `output` does."""
+        """The entries with output that are stored now, in order, page by page; with `totals` all up
+        to there. Raises as `output` does."""
         last = self._stored.tail(project_id, command_id).last_id
         if totals is not None:
             last = output_id(totals) if totals != NOTHING else START
@@ -131,7 +130,8 @@ class Events:
                 if entry.start != at:
                     raise Gone("A part of this command's output is no longer kept.")
                 after, at = entry.id, entry.end
-                yield entry
+                if entry.stream:
+                    yield entry
             if not page:
                 raise self._nothing(project_id, command_id)
 
