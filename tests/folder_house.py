@@ -58,11 +58,11 @@ class House:
             )
         self.runners: list[tuple[Runner, threading.Thread]] = []
 
-    def use_shell(self, *argv: str) -> None:
-        """For its supervisors, from now on."""
+    def refit(self, **options: Any) -> None:
+        """Other options of its workspaces, from now on."""
         folder = self.folder
         self.workspaces.close()
-        self.workspaces = LocalWorkspaces(folder / "w", folder / "c", drain_s=0.1, shell=argv)
+        self.workspaces = LocalWorkspaces(folder / "w", folder / "c", drain_s=0.1, **options)
 
     @property
     def workspace(self) -> Any:

@@ -1,6 +1,6 @@
 """Rules of a runner whose lease and sweeps do not keep a test waiting."""
 
-from rdev.services.following import Rules
+from rdev.services.rules import Rules
 from rdev.services.runner import RunnerRules
 
 LEASE_S = 1.0

@@ -28,8 +28,8 @@ from rdev.services.concluding import ArchiveRules
 from rdev.services.ends import Ends
 from rdev.services.events import Events
 from rdev.services.exec import Wish
-from rdev.services.following import Rules
 from rdev.services.hub import Hub
+from rdev.services.rules import Rules
 from rdev.services.runner import Runner, RunnerRules
 
 ENOUGH_S = 90.0

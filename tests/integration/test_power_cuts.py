@@ -11,15 +11,17 @@ import pytest
 
 from folder_house import PROJECT, House, await_
 from rdev.adapters.workspaces import start_token
+from rdev.adapters.workspaces.launch_file import DEFAULT_PATH
 from rdev.domain.commands import Command, Launch, Position, Priority, Status
 from rdev.domain.events import Chunk
 from rdev.ports import Liveness
-from rdev.services.following import Rules
 from rdev.services.going_back import GoingBack
 from rdev.services.leases import Held
+from rdev.services.rules import Rules
 
 BOOT_BEFORE = "the-boot-before"
 LEASE_S = 0.1
+_A_WHILE_S = 0.5
 COUNTED = "echo started >>../count"
 
 
@@ -136,6 +138,47 @@ def test_output_that_is_gone_from_the_workspace_has_no_wrong_hash(house: House) 
     ended = house.ended(command)
     assert (ended.status, ended.output.stdout) == (Status.LOST, 80)
     assert ended.stdout_sha256 is None
+
+
+def held_up(house: House) -> Path:
+    """Nothing is on the disk before this file is there."""
+    gate, programs = house.folder / "gate", house.folder / "programs"
+    programs.mkdir()
+    sync = programs / "sync"
+    sync.write_text(f"""#!/bin/sh
+n=0
+while [ ! -e {gate} ] && [ $n -lt 600 ]; do
+    sleep 0.05
+    n=$((n + 1))
+done
+exec /bin/sync "$@"
+""")
+    sync.chmod(0o755)
+    house.refit(path=f"{programs}:{DEFAULT_PATH}")
+    return gate
+
+
+def test_an_end_is_recorded_once_its_output_is_on_the_disk(house: House) -> None:
+    gate = held_up(house)
+    house.start()
+    command = house.submit("echo out")
+    await_(lambda: house.workspace.liveness(command.id) is Liveness.ENDED)
+    await_(lambda: house.streams.tail(PROJECT, command.id).position.stdout)
+    time.sleep(_A_WHILE_S)
+    assert house.workspace.flushing(command.id)
+    assert house.get(command).status is Status.RUNNING
+    gate.touch()
+    assert house.ended(command).status is Status.SUCCEEDED
+    assert not house.workspace.flushing(command.id)
+
+
+def test_a_disk_that_hangs_keeps_no_end_waiting(house: House) -> None:
+    gate = held_up(house)
+    house.start(flush_s=0.2)
+    command = house.submit("echo out")
+    assert house.ended(command).status is Status.SUCCEEDED
+    assert not gate.exists()
+    gate.touch()
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

@@ -193,7 +193,7 @@ def test_one_whose_leader_was_killed_before_it_began_never_ran_and_is_not_lost(
     house: House,
 ) -> None:
     # Its first write to a file kills it: that of its name into the start token.
-    house.use_shell("bash", "-c", 'ulimit -f 0; exec sh "$@"', "sh")
+    house.refit(shell=("bash", "-c", 'ulimit -f 0; exec sh "$@"', "sh"))
     command = house.submit("touch ran")
     house.start()
     ended = house.ended(command)
@@ -314,7 +314,7 @@ def test_a_renewal_that_is_under_way_is_over_before_leases_are_given_back(house:
 def test_one_that_nobody_saw_start_ends_although_its_workspace_went_meanwhile(
     house: House,
 ) -> None:
-    house.use_shell("true")  # a supervisor that dies at once
+    house.refit(shell=("true",))  # a supervisor that dies at once
     command = house.submit("touch ran")
     house.start()
     folder = house.folder / "w" / PROJECT

@@ -25,13 +25,14 @@ from rdev.services.asked import Asked
 from rdev.services.awaiting import Awaiting
 from rdev.services.closing import Closing, count_end
 from rdev.services.feeding import Feeding
-from rdev.services.following import Following, Rules
+from rdev.services.following import Following
 from rdev.services.giving_up import GivingUp
 from rdev.services.going_back import GoingBack
 from rdev.services.leases import Held, LeaveIt, insist, leave, leave_if_told
 from rdev.services.lifecycle import Lifecycle
 from rdev.services.messaging import messaging
 from rdev.services.pauses import MOST_FAILURES, Errors, Pauses
+from rdev.services.rules import Rules
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,10 @@ from rdev.domain.events import START
 from rdev.errors import Unavailable, WorkspaceUnavailable
 from rdev.ports import EventStreams, Liveness, Workspace
 from rdev.services.asked import TRACE_GONE, Asked
-from rdev.services.following import NO_LIVE_PROCESS, NOT_STARTED, Rules
+from rdev.services.following import NO_LIVE_PROCESS, NOT_STARTED
 from rdev.services.leases import LeaveIt
 from rdev.services.output import carry_output, sha256_of
+from rdev.services.rules import Rules
 from rdev.services.stops import Stops
 
 log = logging.getLogger(__name__)

@@ -4,11 +4,11 @@ Any runner may do this at any time, also two at once: the workspace starts a com
 the stream takes each byte once. Where the stream ends is where following goes on.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 
 from rdev.domain.argv import launch_of
 from rdev.domain.commands import Claim, Ending, Status, Stopping, one_line, refused
@@ -17,36 +17,19 @@ from rdev.failpoints import reach
 from rdev.ports import EventStreams, Liveness, Workspace, metrics, tracing
 from rdev.services.asked import TRACE_GONE, Asked
 from rdev.services.output import Output
+from rdev.services.rules import Rules
 from rdev.services.stops import Stops
 
+log = logging.getLogger(__name__)
+
 _START_LOOK_S = 0.02
+_FLUSH_LOOK_S = 0.05
 _RECORD_START_S = 0.05
 """What ends sooner has its start recorded with its end: a transaction less."""
 _START_AGAIN_S = 2.0
 _NEVER_STARTS_S = 30.0
 NOT_STARTED = (Liveness.UNKNOWN, Liveness.PREPARED)
 NO_LIVE_PROCESS = (Liveness.ENDED, Liveness.DEAD, Liveness.CANCELLED)
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What holds for every command."""
-
-    kill_grace_s: float
-    wait_s: float = 0.5
-    """How long at most between two looks at a command that is quiet."""
-    workspace_s: float = 600.0
-    """How long a command waits in the queue for its workspace to come up."""
-    gone_s: float = 15.0
-    """After how long a workspace that is not there is gone, with the commands in it."""
-    down_s: float = 300.0
-    """For how long one must not have run before what ran in it is given up. Less than a runner on
-    Knative lives: who takes over counts anew."""
-    aside_s: float = 10.0
-    """For how long one that is there must not have answered before its commands use no slots."""
-    silent_s: float = 60.0
-    """For how long one that is there must not have answered before a command is given up that had
-    to be over."""
 
 
 @contextmanager
@@ -144,6 +127,7 @@ class Following:
         if isinstance(seen, Ending):
             return seen
         with _call("end"):
+            self._until_flushed()
             return self._ending(seen)
 
     def _until_over(self) -> Liveness | Ending:
@@ -294,6 +278,20 @@ class Following:
         """Redis lost the stream: it begins as it began before."""
         if self._start_noted:
             self._on_start(True)
+
+    def _until_flushed(self) -> None:
+        """What the record says that it wrote is there after a power cut too. A disk that hangs
+        is not waited for: the end is known."""
+        command_id = self._command.id
+        deadline = time.monotonic() + self._rules.flush_s
+        while self._workspace.flushing(command_id):
+            self._interrupted()
+            if time.monotonic() >= deadline:
+                log.warning(
+                    "the output of %s is not on the disk yet; its end is recorded", command_id
+                )
+                return
+            self._workspace.wait(command_id, _FLUSH_LOOK_S)
 
     def _has_ended(self) -> bool:
         return self._workspace.liveness(self._command.id) in NO_LIVE_PROCESS

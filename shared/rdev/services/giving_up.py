@@ -13,10 +13,11 @@ from rdev.domain.commands import Ending, Status, one_line
 from rdev.errors import Unavailable, WorkspaceUnavailable, WorkspaceUnfit
 from rdev.ports import EventStreams, Workspaces
 from rdev.services.awaiting import Awaiting
-from rdev.services.following import Following, Rules
+from rdev.services.following import Following
 from rdev.services.leases import Held
 from rdev.services.lifecycle import Lifecycle
 from rdev.services.pauses import Missing
+from rdev.services.rules import Rules
 
 
 class GivingUp:

@@ -11,9 +11,9 @@ from rdev.failpoints import reach
 from rdev.ports import Transactions, Workspaces
 from rdev.services import facts
 from rdev.services.asked import Asked
-from rdev.services.following import Rules
 from rdev.services.leases import Held, insist, leave
 from rdev.services.pauses import MOST_FAILURES
+from rdev.services.rules import Rules
 
 log = logging.getLogger(__name__)
 

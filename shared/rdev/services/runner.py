@@ -21,10 +21,10 @@ from rdev.services.attempt import Attempt
 from rdev.services.background import Background
 from rdev.services.claiming import Claiming
 from rdev.services.closing import Closing
-from rdev.services.following import Rules
 from rdev.services.going_back import WAIT_AGAIN_S
 from rdev.services.leases import Leases
 from rdev.services.lifecycle import Lifecycle
+from rdev.services.rules import Rules
 from rdev.services.slots import Slots
 from rdev.services.sweep import Sweep
 

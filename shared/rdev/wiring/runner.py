@@ -56,7 +56,7 @@ def new_runner() -> "Runner":
     from rdev.services.archive import Archiver
     from rdev.services.concluding import ArchiveRules
     from rdev.services.discovery import Discovery
-    from rdev.services.following import Rules
+    from rdev.services.rules import Rules
     from rdev.services.runner import Runner, RunnerRules
 
     s = settings()

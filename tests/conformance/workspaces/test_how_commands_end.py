@@ -30,6 +30,11 @@ def test_a_supervisor_that_was_stopped_is_woken_by_the_signal_that_ends_its_comm
     assert place.result() == (143, b"on\n", b"")
 
 
+def test_what_has_ended_is_soon_on_the_disk(place):
+    place.run(place.sh("echo out; exit 3"))
+    wait_for(lambda: not place.workspace.flushing(place.id()))
+
+
 def test_a_killed_leader_is_137(place):
     place.workspace.start(place.sh("echo $$; exec sleep 100"))
     place.do(f"kill -9 {int(place.said())}")

@@ -192,6 +192,13 @@ class LocalWorkspace:
             token = files.token()
             return 0 if token is None else len(self._alive(files, token))
 
+    def flushing(self, command_id: str) -> bool:
+        with asking(f"cannot see {command_id}"):
+            files = self._files(command_id)
+            token = files.token()
+            supervised = token is not None and bool(self._supervisors(token))
+            return supervised and not files.has("synced")
+
     def loss(self, command_id: str) -> str | None:
         with asking(f"cannot see {command_id}"):
             token = self._files(command_id).token()

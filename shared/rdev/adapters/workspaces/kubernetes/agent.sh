@@ -386,7 +386,7 @@ read_file() {
 poll() {
     seen=$(
         for id in "$@"; do
-            set -- "$@" "$id/out" "$id/err" "$id/exit" "$id/refused" "$id/done"
+            set -- "$@" "$id/out" "$id/err" "$id/exit" "$id/refused" "$id/done" "$id/synced"
             shift
         done
         ls -lnd -- "$@"

@@ -213,6 +213,11 @@ class PodWorkspace:
     def survivors(self, command_id: str) -> int:
         return int(self._shell.ask("survivors", _checked(command_id)).text)
 
+    def flushing(self, command_id: str) -> bool:
+        seen = self._look(command_id)
+        supervisors = {taker.supervisor for taker in seen.token.takers} if seen.token else set()
+        return bool(supervisors & seen.alive) and "synced" not in seen.names
+
     def loss(self, command_id: str) -> str | None:
         try:
             seen = self._look(command_id)
