@@ -4,7 +4,6 @@ Any runner may do this at any time, also two at once: the workspace starts a com
 the stream takes each byte once. Where the stream ends is where following goes on.
 """
 
-import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -16,14 +15,12 @@ from rdev.errors import CommandRefused, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Liveness, Workspace, metrics, tracing
 from rdev.services.asked import TRACE_GONE, Asked
+from rdev.services.flushing import until_flushed
 from rdev.services.output import Output
 from rdev.services.rules import Rules
 from rdev.services.stops import Stops
 
-log = logging.getLogger(__name__)
-
 _START_LOOK_S = 0.02
-_FLUSH_LOOK_S = 0.05
 _RECORD_START_S = 0.05
 """What ends sooner has its start recorded with its end: a transaction less."""
 _START_AGAIN_S = 2.0
@@ -127,7 +124,12 @@ class Following:
         if isinstance(seen, Ending):
             return seen
         with _call("end"):
-            self._until_flushed()
+            until_flushed(
+                self._workspace,
+                self._command.id,
+                limit_s=self._rules.flush_s,
+                interrupted=self._interrupted,
+            )
             return self._ending(seen)
 
     def _until_over(self) -> Liveness | Ending:
@@ -278,20 +280,6 @@ class Following:
         """Redis lost the stream: it begins as it began before."""
         if self._start_noted:
             self._on_start(True)
-
-    def _until_flushed(self) -> None:
-        """What the record says that it wrote is there after a power cut too. A disk that hangs
-        is not waited for: the end is known."""
-        command_id = self._command.id
-        deadline = time.monotonic() + self._rules.flush_s
-        while self._workspace.flushing(command_id):
-            self._interrupted()
-            if time.monotonic() >= deadline:
-                log.warning(
-                    "the output of %s is not on the disk yet; its end is recorded", command_id
-                )
-                return
-            self._workspace.wait(command_id, _FLUSH_LOOK_S)
 
     def _has_ended(self) -> bool:
         return self._workspace.liveness(self._command.id) in NO_LIVE_PROCESS
