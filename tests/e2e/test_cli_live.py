@@ -176,6 +176,24 @@ def test_logs_show_a_detached_command_now_and_to_its_end(stack: Stack):
     assert stack.rdev("logs", detached).stdout == b"now\nthen\n"
 
 
+def test_a_detached_command_is_listed_and_cancelled(stack: Stack):
+    detached = stack.rdev("run", "--detach", "demo", "--", "sleep 600").stdout.decode().strip()
+    newest = stack.rdev("list", "-n", "1").stdout.decode().splitlines()
+    (row,) = newest
+    assert row.split("\t")[:2] == [detached, "demo"]
+    assert row.endswith("\tsleep 600")
+    asked = stack.rdev("cancel", detached)
+    assert asked.returncode == 0
+    assert asked.stdout.startswith(f"{detached} is ".encode())
+    assert stack.rdev("logs", "-f", detached).returncode == 0
+    assert stack.rdev("cancel", "demo", detached).stdout == f"{detached} is cancelled\n".encode()
+    cancelled = json.loads(stack.rdev("list", "demo", "--status", "cancelled", "--json").stdout)
+    assert detached in [each["id"] for each in cancelled]
+    refused = stack.rdev("list", "demo", "--status", "nonsense")
+    assert refused.returncode == 1
+    assert b"status" in refused.stderr
+
+
 def test_projects_are_made_used_and_deleted(stack: Stack):
     assert stack.rdev("projects", "create", "other", "--env", "A=b").returncode == 0
     assert stack.rdev("run", "other", "--", "echo $A").stdout == b"b\n"

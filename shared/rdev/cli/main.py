@@ -10,8 +10,10 @@ import typer
 
 from rdev.cli import parts
 from rdev.cli.audit import audit
+from rdev.cli.cancel import cancel
 from rdev.cli.doctor import doctor
 from rdev.cli.keys import keys
+from rdev.cli.list_commands import list_commands
 from rdev.cli.logs import logs
 from rdev.cli.projects import projects
 from rdev.cli.run import run
@@ -50,6 +52,8 @@ def root(
 app.command("run")(run)
 app.command("logs")(logs)
 app.command("show")(show_command)
+app.command("list")(list_commands)
+app.command("cancel")(cancel)
 app.add_typer(projects, name="projects")
 app.add_typer(keys, name="keys")
 app.add_typer(webhooks, name="webhooks")
