@@ -67,6 +67,11 @@ class StandIn(Node):
         waits = {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting"}
         self.status(name, **self._status(life, {"waiting": waits}))
 
+    def looks_up(self, name: str) -> None:
+        """In its crash loop: it runs again, for too short a time to be asked anything."""
+        running = {"running": {"startedAt": self.now()}}
+        self.status(name, **self._status(self.lives[name], running))
+
     def evict(self, name: str, message: str = "The node was low on resource: memory.") -> None:
         """As the kubelet does: its processes are killed, its object stays and says why."""
         with self.changed:

@@ -107,7 +107,7 @@ class Attempt:
             except WorkspaceNotReady as exc:
                 metrics.WORKSPACE_FAILURES.add("not_ready")
                 asked = asked or _asked_to_start(seeing)
-                if held.claim.surely_first and not asked:
+                if not asked and self._never_asked(held):
                     return self._going_back.wait_for(held, exc.message)
                 log.info("workspace of %s: %s", held.claim.command.id, exc)
                 unanswered = exc
@@ -116,7 +116,7 @@ class Attempt:
                 log.warning("workspace of %s: %s", held.claim.command.id, exc)
                 unreachable += 1
                 asked = asked or _asked_to_start(seeing)
-                if held.claim.surely_first and not asked:
+                if not asked and self._never_asked(held):
                     return self._going_back.put_back(held, exc.message)
                 in_vain = unreachable >= MOST_FAILURES and not (seeing and seeing.seen_to_start)
                 if in_vain and self._going_back.forestalled(held):
@@ -127,7 +127,7 @@ class Attempt:
             except Exception as exc:
                 log.exception("following %s", held.claim.command.id)
                 asked = asked or _asked_to_start(seeing)
-                if held.claim.surely_first and not asked:
+                if not asked and self._never_asked(held):
                     return self._going_back.put_back(held, _why(exc))
                 # From the beginning: what it had in mind may be what is wrong.
                 seeing = self._awaiting(held, exc) if errors.too_many() else None
@@ -136,6 +136,13 @@ class Attempt:
                 if lost is not None:
                     return lost
             pauses.pause()
+
+    def _never_asked(self, held: Held) -> bool:
+        """Whether certainly no runner before has asked the workspace to start it. Where that can
+        be stopped, the row names the life of its files before anybody asks."""
+        command = held.claim.command
+        noted = command.workspace_life is not None or command.started_at is not None
+        return held.claim.surely_first or (self._workspaces.stoppable and not noted)
 
     def _following(self, held: Held) -> Following:
         project = self._lifecycle.ready(held.claim.command)

@@ -15,7 +15,7 @@ from rdev.ports import EventStreams, Workspaces
 from rdev.services.awaiting import Awaiting
 from rdev.services.following import Following
 from rdev.services.leases import Held
-from rdev.services.lifecycle import Lifecycle
+from rdev.services.lifecycle import Down, Lifecycle
 from rdev.services.pauses import Missing
 from rdev.services.rules import Rules
 
@@ -37,7 +37,7 @@ class GivingUp:
         self._streams = streams
         self._rules = rules
         self._gone, self._silent = Missing(rules.gone_s), Missing(rules.silent_s)
-        self._down = Missing(min(rules.down_s, rules.workspace_s))
+        self._standing = _Standing(rules)
         self._slow = Missing(rules.aside_s)
         self._began = time.monotonic()
 
@@ -51,18 +51,16 @@ class GivingUp:
         silent = self._silent.for_long(missing=True, there_at=answered_at)
         try:
             gone = self._why_gone(why)
-            # What nobody has asked it to start has not ended with it: that still waits for it.
-            asked = command.workspace_life is not None or command.started_at is not None
-            down = self._lifecycle.down(command.project_id) if asked else None
+            down = self._standing.seen(self._lifecycle.down(command.project_id), answered_at)
             tail = self._streams.tail(command.project_id, command.id)
         except (Unavailable, WorkspaceUnavailable):
             return None
         taken_along = self._gone.for_long(missing=gone is not None, there_at=answered_at)
-        ended = self._down.for_long(missing=down is not None, there_at=answered_at)
+        ended = self._standing.for_long()
         if not (taken_along or ended) and not (silent and self._had_to_be_over()):
             return None
         ran = self._held.start_recorded or self._held.started_at is not None
-        said = one_line(gone or down or why.message)
+        said = one_line(gone or (down.why if down else why.message))
         return Ending(
             Status.LOST,
             reason="workspace_lost",
@@ -84,3 +82,32 @@ class GivingUp:
         claim = self._held.claim
         ran_s = claim.running_s + time.monotonic() - self._began
         return ran_s > claim.command.timeout_s + self._rules.workspace_s
+
+
+class _Standing:
+    """A workspace that was seen not to run and has not answered since: what ran in it has ended,
+    also where it is said to run for a moment now and then, as one that crashes again and again."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._since: float | None = None
+        self._last: Down | None = None
+
+    def seen(self, down: Down | None, answered_at: float) -> Down | None:
+        """It is so now; None: it runs, or nobody can say. How it was last seen not to run."""
+        if self._since is not None and self._since < answered_at:
+            self._since = self._last = None
+        if down is not None:
+            self._last = down
+            self._since = self._since or time.monotonic()
+        return self._last
+
+    def for_long(self) -> bool:
+        """So that what it left is waited for no more. One that is on its way has as much time as
+        one has to come up."""
+        if self._since is None or self._last is None:
+            return False
+        most_s = self._rules.workspace_s
+        if not self._last.on_its_way:
+            most_s = min(self._rules.down_s, most_s)
+        return time.monotonic() - self._since > most_s

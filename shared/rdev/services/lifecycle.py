@@ -9,6 +9,7 @@ has it done.
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from rdev.domain.callers import Caller
 from rdev.domain.commands import Command
@@ -24,6 +25,14 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 20
 _PATIENCE_S = 1.0
 """For how long a runner stands by a workspace that starts; the queue waits the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """A workspace that does not run. `on_its_way`: it is starting, or will be."""
+
+    why: str
+    on_its_way: bool
 
 
 class Lifecycle:
@@ -120,13 +129,14 @@ class Lifecycle:
         state = self._workspaces.state(project_id)
         return state.message if state.state is State.MISSING and not state.stale else None
 
-    def down(self, project_id: str) -> str | None:
-        """Why the workspace certainly does not run now; None: it does, or nobody can say."""
+    def down(self, project_id: str) -> Down | None:
+        """Of a workspace that certainly does not run now. None: it does, or nobody can say."""
         if not self._workspaces.stoppable:
             return None
         state = self._workspaces.state(project_id)
-        down = not (state.running or state.stale or state.state is State.UNKNOWN)
-        return told(state) if down else None
+        if state.running or state.stale or state.state is State.UNKNOWN:
+            return None
+        return Down(told(state), on_its_way=state.state in (State.STARTING, State.STOPPING))
 
     # --- by the sweep ----------------------------------------------------------------------------
 
