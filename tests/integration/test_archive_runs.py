@@ -281,6 +281,40 @@ def test_what_redis_lost_of_a_command_that_ended_is_waited_for_and_not_cut_short
     assert place.output(command, "stdout", 0, totals.stdout) == b"out\n"
 
 
+def remnant(place, command) -> None:
+    """What Redis had on the disk of its stream as the power went."""
+    place.client.flushall()
+    place.streams.announce(PROJECT, command.id, QUEUED, {})
+    place.streams.announce(PROJECT, command.id, STARTED, {})
+
+
+def test_what_redis_has_left_of_a_stream_does_not_hide_what_is_archived(place):
+    with place.running():
+        command = place.submit("echo out; echo err >&2")
+        archived = place.until_archived(command)
+    remnant(place, command)
+    assert place.output(command, "stdout", 0, archived.output.stdout) == b"out\n"
+    remnant(place, command)
+    with place.events() as events:
+        entries = events.entries(PROJECT, command.id, archived.output)
+        assert [entry.data for entry in entries] == [b"out\n", b"err\n"]
+    remnant(place, command)
+    assert types(place.read(command)) == [QUEUED, STARTED, OUTPUT, OUTPUT, FINISHED]
+
+
+def test_who_reads_as_redis_comes_back_with_less_is_told_the_rest(place):
+    command = place.submit("echo out")
+    with place.events() as events, events.command_reader(PROJECT, command.id) as reader:
+        assert types(collect(reader, until=QUEUED)) == [QUEUED]
+        assert reader.next(0.1) is None
+        with place.running():
+            place.until_archived(command)
+        remnant(place, command)
+        place.client.client_kill_filter(_type="normal", skipme=True)
+        got = collect(reader)
+    assert types(got) == [STARTED, OUTPUT, FINISHED]
+
+
 class SeenTooEarly(ObjectArchive):
     """Whose first listing is of a moment before another runner stored anything."""
 

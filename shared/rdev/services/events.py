@@ -16,7 +16,7 @@ from rdev.domain.events import (
     output_id,
 )
 from rdev.domain.segments import size_of
-from rdev.errors import Gone, RdevError, StoreUnavailable
+from rdev.errors import Gone, StoreUnavailable
 from rdev.ports import EventStreams, SegmentArchive
 from rdev.services.channels import Bell
 from rdev.services.ends import Ended
@@ -63,6 +63,7 @@ class Events:
             (project_id, command_id),
             seen,
             ended=self._ended,
+            breaks=lambda: self._hub.breaks,
         )
         return Reader(self._hub, history, project_id, command_id)
 
@@ -133,7 +134,7 @@ class Events:
                 if entry.stream:
                     yield entry
             if not page:
-                raise self._nothing(project_id, command_id)
+                self._look_again(project_id, command_id)
 
     def _pieces(
         self, project_id: str, command_id: str, stream: str, at: int, stop: int
@@ -144,7 +145,8 @@ class Events:
         while at < stop:
             page, _ = self._stored.read(project_id, command_id, after, count=_PAGE)
             if not page:
-                raise self._nothing(project_id, command_id)
+                self._look_again(project_id, command_id)
+                continue
             after = page[-1].id
             for entry in page:
                 if at < stop and entry.stream and stream in (entry.stream, "all"):
@@ -153,14 +155,16 @@ class Events:
                     if piece:
                         yield piece
 
-    def _nothing(self, project_id: str, command_id: str) -> RdevError:
-        """Why there is nothing more to read where there should be."""
+    def _look_again(self, project_id: str, command_id: str) -> None:
+        """There is nothing more to read where there should be. Returns where there may be now;
+        else raises why not."""
         if self._ended is not None and self._ended(project_id, command_id) is None:
-            return StoreUnavailable(
+            raise StoreUnavailable(
                 "This output is being brought back after a store lost it. "
                 "Try again after `Retry-After`."
             )
-        return Gone("This command's output is no longer kept.")
+        if not self._stored.drop_remnant(project_id, command_id):
+            raise Gone("This command's output is no longer kept.")
 
     def _is_over(self, project_id: str, command_id: str, seen: EntryId, tail: Tail) -> bool:
         if tail.finished:

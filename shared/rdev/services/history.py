@@ -1,5 +1,6 @@
 """Reading a stored stream for one reader, up to where the hub's channel can take over."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from rdev.domain.events import FINISHED, GAP, START, Entry, EntryId, Tail, finished_id, gap, render
@@ -47,12 +48,16 @@ class CommandHistory:
         seen: EntryId,
         *,
         ended: Ended | None = None,
+        breaks: Callable[[], int] = lambda: 0,
     ) -> None:
+        """`breaks`: how often Redis was away, and may have come back with less."""
         self._stored = stored
         self._encode = encode
         self._project_id, command_id = place
         self._follower = Follower(command_id, seen)
         self._record = ended
+        self._breaks = breaks
+        self._believed_at: int | None = None
         self._count = 4
         self.ended = False
 
@@ -67,7 +72,7 @@ class CommandHistory:
     def read(self) -> tuple[list[bytes], bool]:
         page, tail = self._page()
         end: list[bytes] = []
-        if tail is not None and tail.last_id == START:
+        if tail is not None and self._may_have_ended(tail):
             end = self._end_on_record()
         if end:  # it may have gone into the archive after we had looked there
             page, tail = self._page()
@@ -96,12 +101,19 @@ class CommandHistory:
     def _adapt(self, entry_bytes: int) -> None:
         self._count = max(4, min(512, PAGE_BYTES // max(1, entry_bytes)))
 
+    def _may_have_ended(self, tail: Tail) -> bool:
+        """Without Redis holding its end. That is asked of a stream which goes on there once, and
+        again whenever Redis was away: it may have come back with a part of it alone."""
+        believed_at, self._believed_at = self._believed_at, self._breaks()
+        return not tail.finished and (tail.last_id == START or believed_at != self._believed_at)
+
     def _end_on_record(self) -> list[bytes]:
-        """Redis has nothing: the end as the record tells it, if it has ended."""
+        """The end as the record tells it, if it has ended and all of it is archived."""
         command_id = self._follower.command_id
         record = self._record and self._record(self._project_id, command_id)
         if not record:
             return []
+        self._stored.drop_remnant(self._project_id, command_id)
         why = "expired" if record.expired else "lost"
         hole = missing(self.seen, record.totals, command_id, why)
         if hole is not None:

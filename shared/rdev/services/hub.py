@@ -55,6 +55,8 @@ class Hub:
         self._tick_s = tick_s
         self._thread: threading.Thread | None = None
         self._stopped = False
+        self.breaks = 0
+        """How often Redis was away: each time it may have come back with less than it had."""
         self._was_down = False
         self._ticked = 0.0
 
@@ -164,6 +166,7 @@ class Hub:
 
     def _resume(self, project_ids: Sequence[str]) -> None:
         """After Redis was away: what it holds now may be older, or nothing at all."""
+        self.breaks += 1
         for project_id, latest in self.feed.latest(project_ids).items():
             self._start_over(project_id, latest)
 

@@ -13,6 +13,9 @@ from rdev.domain.segments import Segment, begin_near, end_of, next_after, reache
 from rdev.ports import EventStreams, SegmentArchive
 from rdev.services.shelf import Place, Shelf
 
+_KEPT_S = 900
+"""Should it be whole all the same, as another one just filled it again."""
+
 
 class Stored:
     """Raises StoreUnavailable where Redis does, and where only the archive could answer and
@@ -57,6 +60,16 @@ class Stored:
             return page, None
         assert tail is not None
         return [], max(tail, self._archived_tail(place, since), key=lambda found: found.last_id)
+
+    def drop_remnant(self, project_id: str, command_id: str) -> bool:
+        """Of a command all of whose stream is archived: have Redis drop what it holds of that
+        without its end, as after a power cut, where it had not put the rest on the disk yet.
+        Whether there was any."""
+        tail = self._streams.tail(project_id, command_id)
+        if tail.finished or tail.last_id == START:
+            return False
+        self._streams.forget(project_id, command_id, after_s=_KEPT_S)
+        return True
 
     def begin(self, project_id: str, command_id: str, stream: str, at: int) -> EntryId:
         """An id to read after, so as to come soon to byte `at` of `stdout`, `stderr` or `all`."""
