@@ -310,7 +310,6 @@ def test_who_reads_as_redis_comes_back_with_less_is_told_the_rest(place):
         with place.running():
             place.until_archived(command)
         remnant(place, command)
-        place.client.client_kill_filter(_type="normal", skipme=True)
         got = collect(reader)
     assert types(got) == [STARTED, OUTPUT, FINISHED]
 

@@ -50,7 +50,7 @@ class CommandHistory:
         ended: Ended | None = None,
         breaks: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`breaks`: how often Redis was away, and may have come back with less."""
+        """`breaks`: how often Redis may have come back with less than it had."""
         self._stored = stored
         self._encode = encode
         self._project_id, command_id = place
@@ -103,7 +103,7 @@ class CommandHistory:
 
     def _may_have_ended(self, tail: Tail) -> bool:
         """Without Redis holding its end. That is asked of a stream which goes on there once, and
-        again whenever Redis was away: it may have come back with a part of it alone."""
+        again whenever Redis may have come back with a part of it alone."""
         believed_at, self._believed_at = self._believed_at, self._breaks()
         return not tail.finished and (tail.last_id == START or believed_at != self._believed_at)
 

@@ -56,7 +56,8 @@ class Hub:
         self._thread: threading.Thread | None = None
         self._stopped = False
         self.breaks = 0
-        """How often Redis was away: each time it may have come back with less than it had."""
+        """How often a project's stream did not go on where it was read to: Redis may have come
+        back with less than it had."""
         self._was_down = False
         self._ticked = 0.0
 
@@ -166,13 +167,13 @@ class Hub:
 
     def _resume(self, project_ids: Sequence[str]) -> None:
         """After Redis was away: what it holds now may be older, or nothing at all."""
-        self.breaks += 1
         for project_id, latest in self.feed.latest(project_ids).items():
             self._start_over(project_id, latest)
 
     def _start_over(self, project_id: str, read_to: EntryId) -> None:
         """Let every reader of the project look in Redis itself. `read_to` was read before."""
         with self.lock:
+            self.breaks += 1
             watch = self._watches.get(project_id)
             if watch is None:
                 return
