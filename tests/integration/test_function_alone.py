@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -192,3 +193,19 @@ def test_what_takes_requests_is_well_and_what_does_not_is_not(port: int) -> None
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert checked(silent.getsockname()[1]) == 1
     assert checked(free_port()) == 1
+
+
+def test_what_answers_with_an_error_is_not_well() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def fail() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 500 Failed\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=fail, daemon=True)
+        thread.start()
+        assert checked(server.getsockname()[1]) == 1
+        thread.join(60)
+    assert not thread.is_alive()

@@ -86,6 +86,20 @@ def test_what_goes_back_into_the_queue_is_not_claimed_any_more(house: House) -> 
     assert timings["queued_ms"] >= timings["workspace_ms"]
 
 
+def test_what_went_back_for_another_reason_is_not_said_to_wait_for_its_workspace(
+    house: House,
+) -> None:
+    command = house.submit()
+    with house.database.transaction() as tx:
+        tx.queue.wait(command.id, house.claim().command.epoch, "It starts.", most_s=60)
+        tx.projects.hold(command.project_id, 0)
+    assert house.get(command).waiting_for == "It starts."
+    epoch = house.claim().command.epoch
+    with house.database.transaction() as tx:
+        assert tx.queue.requeue(command.id, epoch, delay_s=60) == 1
+    assert house.get(command).waiting_for is None
+
+
 def test_a_sweep_is_written_down_and_says_what_it_left(house: House) -> None:
     def last_sweep():
         with house.database.transaction() as tx:

@@ -12,6 +12,7 @@ from rdev import wiring
 from rdev.config import settings
 from rdev.domain.callers import rdev_itself
 from rdev.errors import Conflict, WorkspaceUnavailable
+from rdev.on_disk import put_on_disk
 
 DEMO = "demo"
 _README = "# demo\n\nA project to try rdev on. Everything here may be thrown away.\n"
@@ -80,7 +81,8 @@ def _make_demo() -> list[str]:
         subprocess.run(  # noqa: S603 - words of our own
             [git, *author, *words], cwd=folder, check=False, timeout=20, capture_output=True
         )
-    os.sync()  # half of it, after a power cut, would stay half for good
+    # Half of it, after a power cut, would stay half for good.
+    put_on_disk(folder, limit_s=20)
     return []
 
 

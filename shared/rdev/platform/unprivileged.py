@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from rdev.on_disk import put_on_disk
 from rdev.platform.problems import CannotStart
 from rdev.platform.stores import Account, bundled_postgres
 
@@ -102,7 +103,8 @@ def _copy(bundled: Path, target: Path) -> None:
         if libraries.exists():
             shutil.copytree(libraries, draft / libraries.name, symlinks=True)
         _open_for_all(draft)
-        os.sync()  # a power cut must not leave empty files under the name that is trusted
+        # A power cut must not leave empty files under the name that is trusted.
+        put_on_disk(draft, limit_s=30)
         try:
             draft.rename(target)
         except OSError:

@@ -160,7 +160,7 @@ class LeaseRows:
         row = self._sql.execute(
             f"""
             update commands set status = 'queued', failures = failures + 1, lease_until = null,
-                workspace_life = null, boot_id = null, claimed_at = null,
+                waiting_for = null, workspace_life = null, boot_id = null, claimed_at = null,
                 not_before = clock_timestamp() + make_interval(secs => %s)
             where id = %s and {_OURS} %s and status = 'running' and started_at is null
                 and cancel_requested_at is null

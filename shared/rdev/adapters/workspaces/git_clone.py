@@ -2,13 +2,17 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from rdev.adapters.workspaces.launch_file import DEFAULT_PATH
 from rdev.domain.git_arguments import unattended
 from rdev.errors import InvalidRequest, WorkspaceUnavailable
+from rdev.on_disk import put_on_disk
+
+_LEAST_S = 5.0
+"""For the disk, where the clone took almost all the time there is."""
 
 
 def clone(url: str, into: Path, *, protocols: Sequence[str], timeout_s: float) -> None:
@@ -19,6 +23,7 @@ def clone(url: str, into: Path, *, protocols: Sequence[str], timeout_s: float) -
     takes too long. `into` may be left half filled."""
     if "\0" in url or not url or url.startswith("-"):
         raise InvalidRequest.field("git_url", "not a URL that git can clone")
+    deadline = time.monotonic() + timeout_s
     try:
         done = subprocess.run(  # noqa: S603 - argv only; the URL comes after `--`
             ["git", "clone", "--quiet", "--", url, os.fspath(into)],  # noqa: S607
@@ -40,19 +45,6 @@ def clone(url: str, into: Path, *, protocols: Sequence[str], timeout_s: float) -
         said = done.stderr.decode(errors="replace").replace(url, "<git_url>").strip()
         last = said.splitlines()[-1] if said else f"git clone exited with {done.returncode}"
         raise InvalidRequest.field("git_url", last[:300])
-    _put_on_disk(into, timeout_s)
-
-
-def _put_on_disk(tree: Path, timeout_s: float) -> None:
-    """A power cut would leave a repository of empty files, and git does not say so to whoever
-    cloned it. By a program: here the call would hold up every greenlet."""
-    with suppress(OSError, subprocess.TimeoutExpired):
-        subprocess.run(  # noqa: S603 - argv only
-            ["sync", "-f", os.fspath(tree)],  # noqa: S607
-            env={"PATH": DEFAULT_PATH},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=timeout_s,
-            check=False,
-        )
+    # A power cut would leave a repository of empty files, and git tells nobody.
+    left_s = max(_LEAST_S, deadline - time.monotonic())
+    put_on_disk(into, limit_s=left_s, path=DEFAULT_PATH)

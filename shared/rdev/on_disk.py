@@ -1,0 +1,38 @@
+"""Having files on the disk, where a power cut leaves them alone, with a limit to the wait."""
+
+import logging
+import os
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+_KILLED_S = 1.0
+
+
+def put_on_disk(tree: Path, *, limit_s: float, path: str = os.defpath) -> None:
+    """What was written to the file system of `tree`; where that cannot be had within `limit_s`
+    seconds, a warning says so. `path`: where `sync` is found. By a program, for a disk that hangs
+    would hang the caller, and under gevent all others too; it is killed then."""
+    try:
+        process = subprocess.Popen(  # noqa: S603 - argv only
+            ["sync", "-f", os.fspath(tree)],  # noqa: S607
+            env={"PATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError as exc:
+        log.warning("%s may not outlive a power cut: sync cannot be run (%s)", tree, exc.strerror)
+        return
+    try:
+        status = process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        with suppress(subprocess.TimeoutExpired):  # what is stuck in the kernel stays there
+            process.wait(_KILLED_S)
+        log.warning("%s may not outlive a power cut: its disk takes over %g s", tree, limit_s)
+        return
+    if status != 0:
+        log.warning("%s may not outlive a power cut: sync exited with %d", tree, status)
