@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from free_port import free_port
 from http_client import Http
 from live_stack import wait_for
 from rdev.config import SOURCE_ROOT
+from rdev.platform.function import GRACE_S
 
 TIMEOUT_S = 1.0
 AT_ONCE = 16
@@ -171,6 +173,19 @@ def test_a_kept_connection_that_is_idle_does_not_hold_a_function_that_is_to_end(
             kept.close()
             begun.sendall(b"\r\n")
             assert begun.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert function.process.wait(60) == 0
+
+
+def test_a_connection_that_never_asks_does_not_hold_a_function_that_is_to_end(
+    tmp_path: Path,
+) -> None:
+    with alone("events", tmp_path, timeout_s=60) as function:
+        with connected(function.port) as silent:
+            assert Http(function.port).get("/health").status == 200  # so it was accepted before
+            told_at = time.monotonic()
+            function.process.send_signal(signal.SIGTERM)
+            assert silent.recv(1) == b""
+            assert time.monotonic() - told_at < GRACE_S  # after which all are cut off
         assert function.process.wait(60) == 0
 
 

@@ -15,15 +15,24 @@ from gunicorn.workers.ggevent import GeventWorker
 from rdev.config import settings
 from rdev.platform.unparsable import Answering
 
+_Waits = WeakKeyDictionary[gevent.Greenlet, gevent.Timeout]
+
+_FIRST_S = 5.0
+"""How long, once told to end, to wait for the first request of a connection: nobody has said that
+it does not come, and unlike a further one it would not be tried again."""
+
 
 class Worker(Answering, GeventWorker):  # type: ignore[misc] # gunicorn has no annotations
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._idle: WeakKeyDictionary[gevent.Greenlet, gevent.Timeout] = WeakKeyDictionary()
+        self._idle: _Waits = WeakKeyDictionary()
         """What ends the wait for a further request, by connection; of some it is over already."""
+        self._fresh: _Waits = WeakKeyDictionary()
+        """The same for a first one."""
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
-        self._idle.pop(gevent.getcurrent(), None)
+        for waits in (self._idle, self._fresh):
+            waits.pop(gevent.getcurrent(), None)
         # For http/middleware.py, to have the connection closed: gunicorn ignores the header.
         req.body.close_connection = req.force_close
         return super().handle_request(listener_name, req, sock, addr)
@@ -32,24 +41,29 @@ class Worker(Answering, GeventWorker):  # type: ignore[misc] # gunicorn has no a
         """Entered before each request's headers are read, in the connection's own greenlet. From
         the second on they share their time with the idling before them."""
         connection = gevent.getcurrent()
-        limit_s = self.cfg.keepalive if self.alive else 0
-        if not getattr(connection, "rdev_served", False):
-            connection.rdev_served = True
-            return gevent.Timeout(min(self.cfg.keepalive, settings().request_timeout_s), False)
-        self._idle[connection] = timeout = gevent.Timeout(limit_s, False)
+        if getattr(connection, "rdev_served", False):
+            timeout = gevent.Timeout(self.cfg.keepalive if self.alive else 0, False)
+            self._idle[connection] = timeout
+            return timeout
+        connection.rdev_served = True
+        timeout = gevent.Timeout(min(self.cfg.keepalive, settings().request_timeout_s), False)
+        self._fresh[connection] = timeout
         return timeout
 
     def handle_exit(self, sig: Any, frame: Any) -> None:
         super().handle_exit(sig, frame)
-        gevent.spawn(self._end_idle)
+        gevent.spawn(self._end_waits, self._idle)
+        gevent.spawn_later(_FIRST_S, self._end_waits, self._fresh)
 
-    def _end_idle(self) -> None:
-        """Close what waits for a further request, as any server may at any time."""
+    def _end_waits(self, waits: _Waits) -> None:
+        """Close what waits for a request, as any server may at any time."""
         later = gevent.get_hub().loop.run_callback
-        for connection, timeout in list(self._idle.items()):
-            later(self._end_if_idle, connection, timeout)
+        for connection, timeout in list(waits.items()):
+            later(self._end_wait, waits, connection, timeout)
 
-    def _end_if_idle(self, connection: gevent.Greenlet, timeout: gevent.Timeout) -> None:
+    def _end_wait(
+        self, waits: _Waits, connection: gevent.Greenlet, timeout: gevent.Timeout
+    ) -> None:
         # Looked at in the moment in which it is done: a request may have come until then.
-        if self._idle.get(connection) is timeout:
+        if waits.get(connection) is timeout:
             connection.throw(timeout)
