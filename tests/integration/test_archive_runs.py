@@ -302,6 +302,30 @@ def test_what_redis_has_left_of_a_stream_does_not_hide_what_is_archived(place):
     assert types(place.read(command)) == [QUEUED, STARTED, OUTPUT, OUTPUT, FINISHED]
 
 
+@pytest.mark.parametrize(("seen", "left"), [("3-0", [OUTPUT, FINISHED]), ("5-1", None)])
+def test_who_has_seen_more_than_redis_has_left_goes_on_there(place, seen, left):
+    with place.running():
+        command = place.submit("echo out")
+        place.until_archived(command)
+    remnant(place, command)
+    with place.events() as events:
+        reader = events.command_reader(PROJECT, command.id, seen)
+        if left is None:  # its end, so there is nothing to come back for
+            assert reader is None
+            return
+        with reader:
+            assert types(collect(reader)) == left
+
+
+def test_who_waits_for_an_end_that_redis_lost_is_told_of_it(place):
+    with place.running():
+        command = place.submit("echo out")
+        place.until_archived(command)
+    remnant(place, command)
+    with place.events() as events:
+        assert events.wait_finished(PROJECT, command.id, 60)
+
+
 def test_who_reads_as_redis_comes_back_with_less_is_told_the_rest(place):
     command = place.submit("echo out")
     with place.events() as events, events.command_reader(PROJECT, command.id) as reader:

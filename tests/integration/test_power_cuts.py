@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from folder_house import PROJECT, House, await_
+from folder_house import ENOUGH_S, PROJECT, House, await_
 from rdev.adapters.workspaces import start_token
 from rdev.adapters.workspaces.launch_file import DEFAULT_PATH
 from rdev.domain.commands import Command, Launch, Position, Priority, Status
@@ -161,24 +161,69 @@ exec /bin/sync "$@"
 def test_an_end_is_recorded_once_its_output_is_on_the_disk(house: House) -> None:
     gate = held_up(house)
     house.start()
+    command = over(house)
+    assert house.workspace.flushed(command.id) is False
+    assert house.get(command).status is Status.RUNNING
+    gate.touch()
+    assert house.ended(command).status is Status.SUCCEEDED
+
+
+def over(house: House) -> Command:
+    """One that has ended, and for whose output the disk has been a while."""
     command = house.submit("echo out")
     await_(lambda: house.workspace.liveness(command.id) is Liveness.ENDED)
     await_(lambda: house.streams.tail(PROJECT, command.id).position.stdout)
     time.sleep(_A_WHILE_S)
-    assert house.workspace.flushing(command.id)
+    return command
+
+
+def test_a_runner_that_is_to_end_waits_for_no_disk(house: House) -> None:
+    gate = held_up(house)
+    runner = house.start(flush_s=ENOUGH_S)
+    command = over(house)
+    runner.stop()
+    house.runners[-1][1].join(ENOUGH_S / 2)
+    assert not house.runners[-1][1].is_alive()
     assert house.get(command).status is Status.RUNNING
+    house.start(flush_s=ENOUGH_S)
     gate.touch()
     assert house.ended(command).status is Status.SUCCEEDED
-    assert not house.workspace.flushing(command.id)
 
 
-def test_a_disk_that_hangs_keeps_no_end_waiting(house: House) -> None:
+def test_commands_whose_disk_is_slow_leave_their_slots_to_others(house: House) -> None:
+    gate = held_up(house)
+    house.start(slots=2, flush_s=ENOUGH_S)
+    first = [house.submit("echo out") for _ in range(2)]
+    third = house.submit("echo out")
+    await_(lambda: house.streams.tail(PROJECT, third.id).position.stdout)
+    assert {house.get(command).status for command in first} == {Status.RUNNING}
+    gate.touch()
+    for command in [*first, third]:
+        assert house.ended(command).status is Status.SUCCEEDED
+
+
+def test_a_disk_that_hangs_keeps_no_end_waiting(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
     gate = held_up(house)
     house.start(flush_s=0.2)
     command = house.submit("echo out")
     assert house.ended(command).status is Status.SUCCEEDED
+    assert "not on the disk" in caplog.text
     assert not gate.exists()
     gate.touch()
+
+
+@pytest.mark.parametrize("befalls", ["exit 1", 'kill -9 "$PPID"'])
+def test_what_is_never_put_on_the_disk_is_told(
+    house: House, caplog: pytest.LogCaptureFixture, befalls: str
+) -> None:
+    held_up(house).touch()
+    (house.folder / "programs" / "sync").write_text(f"#!/bin/sh\n{befalls}\n")
+    house.start(flush_s=ENOUGH_S)
+    command = house.submit("echo out")
+    assert house.ended(command).status is Status.SUCCEEDED
+    assert f"{command.id} ended; its output is not on the disk" in caplog.text
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

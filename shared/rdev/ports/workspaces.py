@@ -93,9 +93,9 @@ class Workspace(Protocol):
     def survivors(self, command_id: str) -> int:
         """How many processes of the command are alive."""
 
-    def flushing(self, command_id: str) -> bool:
-        """Of a command that is ENDED: whether its output and exit status are still on their way
-        to the disk, where a power cut cannot take them along."""
+    def flushed(self, command_id: str) -> bool | None:
+        """Whether the output and exit status of a command that is ENDED are on the disk, where a
+        power cut leaves them alone. False: they are on their way; None: nobody sees to that."""
 
     def loss(self, command_id: str) -> str | None:
         """Of a command that is DEAD: what is known of why its processes are gone, in a

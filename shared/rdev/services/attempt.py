@@ -25,6 +25,7 @@ from rdev.services.asked import Asked
 from rdev.services.awaiting import Awaiting
 from rdev.services.closing import Closing, count_end
 from rdev.services.feeding import Feeding
+from rdev.services.flushing import until_flushed
 from rdev.services.following import Following
 from rdev.services.giving_up import GivingUp
 from rdev.services.going_back import GoingBack
@@ -80,6 +81,7 @@ class Attempt:
             try:
                 ending = self._follow(held)
                 if ending is not None:
+                    self._flush(held, ending)
                     self._finish(held, ending)
             except LeaveIt:
                 left = True
@@ -136,6 +138,19 @@ class Attempt:
                 if lost is not None:
                     return lost
             pauses.pause()
+
+    def _flush(self, held: Held, ending: Ending) -> None:
+        """What the record will say that it wrote is to be there after a power cut too."""
+        if ending.exit_code is None:  # nobody saw to that
+            return
+        command = held.claim.command
+        until_flushed(
+            lambda: self._workspaces.of(command.project_id, command.workspace_life),
+            command.id,
+            limit_s=self._rules.flush_s,
+            interrupted=lambda: leave_if_told(held, self._stopping),
+            step_aside=held.step_aside,
+        )
 
     def _never_asked(self, held: Held) -> bool:
         """Whether certainly no runner before has asked the workspace to start it. Where that can

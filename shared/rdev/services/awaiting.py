@@ -15,7 +15,6 @@ from rdev.domain.events import START
 from rdev.errors import Unavailable, WorkspaceUnavailable
 from rdev.ports import EventStreams, Liveness, Workspace
 from rdev.services.asked import TRACE_GONE, Asked
-from rdev.services.flushing import until_flushed
 from rdev.services.following import NO_LIVE_PROCESS, NOT_STARTED
 from rdev.services.leases import LeaveIt
 from rdev.services.output import carry_output, sha256_of
@@ -116,12 +115,6 @@ class Awaiting:
         if ended is None and stop is None and (refusal := self._workspace.refusal(command_id)):
             return refused(*refusal)
         position, whole = self._carry()
-        until_flushed(
-            self._workspace,
-            command_id,
-            limit_s=self._rules.flush_s,
-            interrupted=self._interrupted,
-        )
         status: Status = Status.LOST
         reason: str | None = "killed_outside"
         message: str | None = None

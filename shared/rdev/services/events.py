@@ -90,7 +90,9 @@ class Events:
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
                     return False
-                bell.wait(min(left_s, TICK_S))
+                rung = bell.wait(min(left_s, TICK_S))
+                if not rung and self._ended and self._ended(project_id, command_id):
+                    return True  # and Redis lost that
             return True
         finally:
             self._hub.forgo_end(project_id, command_id, bell)
@@ -169,7 +171,7 @@ class Events:
     def _is_over(self, project_id: str, command_id: str, seen: EntryId, tail: Tail) -> bool:
         if tail.finished:
             return seen >= tail.last_id
-        if tail.last_id == START and self._ended is not None:
+        if seen > tail.last_id and self._ended is not None:  # Redis lost some of it
             record = self._ended(project_id, command_id)
             return record is not None and seen >= finished_id(record.totals)
         return False

@@ -15,7 +15,6 @@ from rdev.errors import CommandRefused, WorkspaceUnavailable
 from rdev.failpoints import reach
 from rdev.ports import EventStreams, Liveness, Workspace, metrics, tracing
 from rdev.services.asked import TRACE_GONE, Asked
-from rdev.services.flushing import until_flushed
 from rdev.services.output import Output
 from rdev.services.rules import Rules
 from rdev.services.stops import Stops
@@ -124,12 +123,6 @@ class Following:
         if isinstance(seen, Ending):
             return seen
         with _call("end"):
-            until_flushed(
-                self._workspace,
-                self._command.id,
-                limit_s=self._rules.flush_s,
-                interrupted=self._interrupted,
-            )
             return self._ending(seen)
 
     def _until_over(self) -> Liveness | Ending:

@@ -32,7 +32,7 @@ def test_a_supervisor_that_was_stopped_is_woken_by_the_signal_that_ends_its_comm
 
 def test_what_has_ended_is_soon_on_the_disk(place):
     place.run(place.sh("echo out; exit 3"))
-    wait_for(lambda: not place.workspace.flushing(place.id()))
+    wait_for(lambda: place.workspace.flushed(place.id()))
 
 
 def test_a_killed_leader_is_137(place):

@@ -3,6 +3,7 @@ with every byte once, and starts at most once."""
 
 import random
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,6 +14,7 @@ import pytest
 from integration.pods.running import Running
 from kubernetes_stand_in.exec_socket import Fault
 from live_stack import wait_for
+from rdev.adapters.workspaces.kubernetes.pod_workspace import PodWorkspace
 from rdev.domain.commands import Command, Status
 from rdev.domain.workspaces import State
 from small_cluster import PODS
@@ -194,6 +196,41 @@ def test_what_ran_in_a_pod_that_crashes_again_and_again_is_given_up_although_it_
         wait_for(over)
         ended = running.get(command)
     assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
+
+
+def scaled_down(running: Running) -> None:
+    running.workspaces.stop(running.project, lambda: None)
+
+
+def cannot_start_again(running: Running) -> None:
+    running.there.crash_loop(running.pod, CANNOT_START)
+
+
+def taken_away(running: Running) -> None:
+    running.workspaces.delete(running.project)
+
+
+@pytest.mark.parametrize("befalls", [scaled_down, cannot_start_again, taken_away, vanished])
+def test_an_end_that_is_known_stays_what_it_is_whatever_befalls_its_pod_then(
+    running, befalls, monkeypatch
+):
+    """While its output is on the way to a disk that is slow."""
+    flushed, asked = PodWorkspace.flushed, threading.Event()
+
+    def slowly(self: PodWorkspace, command_id: str) -> bool | None:
+        said = flushed(self, command_id)
+        asked.set()
+        return None if said is None else False
+
+    monkeypatch.setattr(PodWorkspace, "flushed", slowly)
+    running.create()
+    with running.runner(down_s=1, flush_s=60):
+        command = running.submit("echo out; exit 3")
+        assert asked.wait(60)
+        befalls(running)
+        ended = running.ended(command)
+    assert (ended.status, ended.exit_code) == (Status.FAILED, 3)
+    assert running.streamed(ended) == b"out\n"
 
 
 def slow_to_come_up(running: Running) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from integration.pods.running import Running, keeping
+from kubernetes_stand_in.container import PATH
 from live_stack import wait_for
 from rdev.domain.commands import Status
+from rdev.ports import Liveness
 from small_cluster import PODS
 
 COUNTED = "echo x >>/kept/count; echo begun; until [ -e /kept/go ]; do sleep 0.02; done; echo over"
@@ -151,3 +153,19 @@ def test_files_of_commands_that_somebody_removes_end_them_and_no_other(running):
         assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
         assert running.ended(running.submit("true")).status is Status.SUCCEEDED
     assert running.reads("count", "/kept") == "x\n"
+
+
+def test_what_a_command_wrote_is_on_the_disk_once_the_pods_sync_says_so(running):
+    programs = running.there.folder / "claims" / "kept" / "programs"
+    programs.mkdir(parents=True)
+    (programs / "sync").write_text("#!/bin/sh\nuntil [ -e /kept/go ]; do sleep 0.05; done\n")
+    (programs / "sync").chmod(0o755)
+    running.put(keeping(env=[{"name": "PATH", "value": f"/kept/programs:{PATH}"}]))
+    workspace = running.workspaces.of(running.project)
+    with running.runner(flush_s=60):
+        command = running.submit("echo out")
+        wait_for(lambda: workspace.liveness(command.id) is Liveness.ENDED)
+        assert workspace.flushed(command.id) is False
+        assert running.get(command).status is Status.RUNNING
+        running.writes("go", "/kept")
+        assert running.ended(command).status is Status.SUCCEEDED

@@ -192,12 +192,13 @@ class LocalWorkspace:
             token = files.token()
             return 0 if token is None else len(self._alive(files, token))
 
-    def flushing(self, command_id: str) -> bool:
+    def flushed(self, command_id: str) -> bool | None:
         with asking(f"cannot see {command_id}"):
             files = self._files(command_id)
             token = files.token()
+            # In this order: what it leaves behind is final.
             supervised = token is not None and bool(self._supervisors(token))
-            return supervised and not files.has("synced")
+            return files.has("synced") or (False if supervised else None)
 
     def loss(self, command_id: str) -> str | None:
         with asking(f"cannot see {command_id}"):

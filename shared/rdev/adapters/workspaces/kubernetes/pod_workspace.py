@@ -213,10 +213,10 @@ class PodWorkspace:
     def survivors(self, command_id: str) -> int:
         return int(self._shell.ask("survivors", _checked(command_id)).text)
 
-    def flushing(self, command_id: str) -> bool:
+    def flushed(self, command_id: str) -> bool | None:
         seen = self._look(command_id)
         supervisors = {taker.supervisor for taker in seen.token.takers} if seen.token else set()
-        return bool(supervisors & seen.alive) and "synced" not in seen.names
+        return "synced" in seen.names or (False if supervisors & seen.alive else None)
 
     def loss(self, command_id: str) -> str | None:
         try:
