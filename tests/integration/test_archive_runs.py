@@ -42,7 +42,7 @@ def test_a_small_command_becomes_one_object_and_its_files_go(place):
     assert [str(o.relative_to(place.folder / "archive").parent) for o in objects] == [
         f"{PROJECT}/{command.id}"
     ]
-    assert place.client.ttl(f"rdev:{{{PROJECT}}}:{command.id}") > 0
+    assert 0 < place.client.ttl(f"rdev:{{{PROJECT}}}:{command.id}") <= ArchiveRules().redis_keeps_s
     assert not list((place.folder / "commands" / PROJECT).glob(command.id))
     place.client.flushall()
     got = place.read(command)

@@ -119,6 +119,15 @@ def test_state_events_are_added_once_and_in_order(streams):
     assert ids == ["0-1", "0-2", "2-0", "2-1"]
 
 
+def test_a_stream_that_nobody_forgets_goes_all_the_same(streams, client):
+    streams.announce(*PLACE, QUEUED, {})
+    streams.append(*PLACE, STDOUT, Position(), b"out")
+    streams.announce(*PLACE, FINISHED, {}, Position(3, 0))
+    assert 0 < client.ttl(f"rdev:{{{PLACE[0]}}}:{PLACE[1]}") <= 30 * 86400
+    streams.forget(*PLACE, after_s=900)
+    assert 0 < client.ttl(f"rdev:{{{PLACE[0]}}}:{PLACE[1]}") <= 900
+
+
 def test_a_command_without_output_finishes(streams):
     assert run(streams, b"") == Position()
     tail = streams.tail(*PLACE)

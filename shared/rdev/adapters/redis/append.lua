@@ -12,6 +12,7 @@
 -- Replies {last id, finished (0|1), outcome}: how the stream ends afterwards. Whatever is called
 -- twice, late, or by several at once has the effect of one call.
 
+local LONGEST_S = 30 * 86400
 local operation, command, keep = ARGV[1], ARGV[2], ARGV[3]
 local major, minor, finished = 0, 0, 0
 
@@ -78,6 +79,8 @@ local function append_state(kind, json, stdout, stderr)
   if kind == 'command.finished' then finished = 1 end
   local id = id_of(a, b)
   redis.call('XADD', KEYS[1], id, 't', kind, 'd', json)
+  -- What nobody comes to forget goes all the same: a power cut may have taken that along.
+  redis.call('EXPIRE', KEYS[1], LONGEST_S)
   tell(id, 't', kind, 'd', json)
   return 'added'
 end
