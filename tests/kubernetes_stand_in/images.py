@@ -2,7 +2,7 @@
 
 debian          its own /usr and /etc
 alpine          a busybox with all its applets, and nothing else
-distroless-sh   a busybox with the few applets of DISTROLESS
+distroless-sh   a busybox with the few applets of DISTROLESS, and a shell that has no more
 no-shell        a `sleep`, and nothing else
 """
 
@@ -13,9 +13,11 @@ from pathlib import Path
 
 DISTROLESS = (
     *("sh", "cat", "dd", "env", "find", "grep", "head", "ln", "ls", "mkdir", "mkfifo", "mv", "rm"),
-    *("printf", "setsid", "sha256sum", "sleep", "sync", "touch", "true"),
+    *("setsid", "sha256sum", "sleep", "sync", "touch"),
+    *("chmod", "printf", "rmdir", "tr", "true", "wc"),
 )
-"""As many as the scripts that rdev puts into a pod need, and two that tests run."""
+"""As many as the scripts that rdev puts into a pod need (docs/kubernetes.md names them), and in the
+last line those that the suite's own commands run."""
 IMAGES = ("debian", "alpine", "distroless-sh", "no-shell")
 DEVICES = ("null", "zero", "full", "random", "urandom")
 
@@ -63,23 +65,41 @@ def _busybox(root: Path, applets: tuple[str, ...]) -> None:
     binary = _binary()
     place = root / "bin"
     place.mkdir()
-    shutil.copy(binary, place / "busybox")
-    for library in _libraries(binary):
-        there = root / library.relative_to("/")
-        there.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(library, there)
+    _put(binary, place / "busybox", root)
     for applet in applets:
         if applet != "busybox":
             (place / applet).symlink_to("busybox")
+    if applets is DISTROLESS and _knows_all_applets(binary):
+        (place / "sh").unlink()
+        _put(_found("dash", "dash"), place / "sh", root)
     if applets == ("sleep",):
         (place / "sleep").unlink()
         (place / "busybox").rename(place / "sleep")
 
 
+def _put(binary: Path, there: Path, root: Path) -> None:
+    """With the libraries that it is linked with."""
+    shutil.copy(binary, there)
+    for library in _libraries(binary):
+        beside = root / library.relative_to("/")
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(library, beside)
+
+
 def _binary() -> Path:
-    found = shutil.which("busybox")
-    assert found, "install busybox-static: images of the stand-in are made of it"
+    return _found("busybox", "busybox-static")
+
+
+def _found(name: str, package: str) -> Path:
+    found = shutil.which(name)
+    assert found, f"install {package}: images of the stand-in are made of it"
     return Path(found)
+
+
+def _knows_all_applets(binary: Path) -> bool:
+    """Whether its shell runs them also where there is no such file, as Debian's static one does."""
+    asked = [binary, "sh", "-c", "ls / >/dev/null 2>&1"]
+    return subprocess.run(asked, check=False, env={"PATH": "/nowhere"}).returncode == 0
 
 
 def _all_applets() -> tuple[str, ...]:

@@ -23,6 +23,12 @@ def test_a_program_runs_in_a_pod_as_its_user(there, image):
     assert status["status"] == "Success"
 
 
+def test_an_image_has_the_programs_that_it_says_and_no_more(there):
+    _, err, status = there.run("distroless-sh-0", "sh", "-c", "awk 'BEGIN { exit 0 }'")
+    assert status["status"] == "Failure"
+    assert b"awk: not found" in err
+
+
 @pytest.mark.parametrize("image", SHELLS)
 def test_an_exec_begins_in_the_containers_own_folder(there, image):
     out, err, _ = there.run(f"{image}-0", "sh", "-c", "pwd -P; cd ..; pwd -P")
