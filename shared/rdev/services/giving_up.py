@@ -37,7 +37,8 @@ class GivingUp:
         self._streams = streams
         self._rules = rules
         self._gone, self._silent = Missing(rules.gone_s), Missing(rules.silent_s)
-        self._standing = _Standing(rules)
+        self._down = Missing(rules.workspace_s)
+        self._failing = Missing(min(rules.down_s, rules.workspace_s))
         self._slow = Missing(rules.aside_s)
         self._began = time.monotonic()
 
@@ -51,12 +52,12 @@ class GivingUp:
         silent = self._silent.for_long(missing=True, there_at=answered_at)
         try:
             gone = self._why_gone(why)
-            down = self._standing.seen(self._lifecycle.down(command.project_id), answered_at)
+            down = self._lifecycle.down(command.project_id)
             tail = self._streams.tail(command.project_id, command.id)
         except (Unavailable, WorkspaceUnavailable):
             return None
         taken_along = self._gone.for_long(missing=gone is not None, there_at=answered_at)
-        ended = self._standing.for_long()
+        ended = down is not None and self._stays_down(down, answered_at)
         if not (taken_along or ended) and not (silent and self._had_to_be_over()):
             return None
         ran = self._held.start_recorded or self._held.started_at is not None
@@ -77,37 +78,16 @@ class GivingUp:
             return place.loss(command.id)
         return self._lifecycle.gone(command.project_id)
 
+    def _stays_down(self, down: Down, answered_at: float) -> bool:
+        """Not asked while it runs: one that crashes again and again does so for a moment now and
+        then, without an answer; of one that came up an answer is to be expected. One that is on its
+        way has as much time as one has to come up."""
+        too_slow = self._down.for_long(missing=True, there_at=answered_at)
+        fails = self._failing.for_long(missing=not down.on_its_way, there_at=answered_at)
+        return too_slow or fails
+
     def _had_to_be_over(self) -> bool:
         """For so long that its workspace could have come up again since."""
         claim = self._held.claim
         ran_s = claim.running_s + time.monotonic() - self._began
         return ran_s > claim.command.timeout_s + self._rules.workspace_s
-
-
-class _Standing:
-    """A workspace that was seen not to run and has not answered since: what ran in it has ended,
-    also where it is said to run for a moment now and then, as one that crashes again and again."""
-
-    def __init__(self, rules: Rules) -> None:
-        self._rules = rules
-        self._since: float | None = None
-        self._last: Down | None = None
-
-    def seen(self, down: Down | None, answered_at: float) -> Down | None:
-        """It is so now; None: it runs, or nobody can say. How it was last seen not to run."""
-        if self._since is not None and self._since < answered_at:
-            self._since = self._last = None
-        if down is not None:
-            self._last = down
-            self._since = self._since or time.monotonic()
-        return self._last
-
-    def for_long(self) -> bool:
-        """So that what it left is waited for no more. One that is on its way has as much time as
-        one has to come up."""
-        if self._since is None or self._last is None:
-            return False
-        most_s = self._rules.workspace_s
-        if not self._last.on_its_way:
-            most_s = min(self._rules.down_s, most_s)
-        return time.monotonic() - self._since > most_s

@@ -32,6 +32,8 @@ from small_cluster import NAMESPACE, PODS
 IMAGE = "registry.test/debian:1"
 GONE_S = 0.5
 SILENCE_S = 1.5
+CANNOT_START = "container init was OOM-killed (memory limit too low?)"
+"""Said of a pod whose container does not come up again."""
 TESTS = Path(__file__).parents[2]
 
 

@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
-from integration.pods.running import Running
+from integration.pods.running import CANNOT_START, Running
 from kubernetes_stand_in.exec_socket import Fault
 from live_stack import wait_for
 from rdev.adapters.workspaces.kubernetes.pod_workspace import PodWorkspace
-from rdev.domain.commands import Command, Status
-from rdev.domain.workspaces import State
+from rdev.domain.commands import Status
 from small_cluster import PODS
 
 COUNTED = "echo x >>count; echo begun; until [ -e go ]; do sleep 0.02; done; echo over"
@@ -161,43 +160,6 @@ def test_one_whose_node_does_not_answer_is_waited_for_while_it_has_time(running)
         assert running.ended(command).status is Status.SUCCEEDED
 
 
-CANNOT_START = "container init was OOM-killed (memory limit too low?)"
-
-
-def test_what_ran_in_a_pod_that_does_not_come_up_again_is_given_up_before_its_time_is_over(running):
-    running.create()
-    with running.runner(down_s=1):
-        command = running.submit(COUNTED, timeout_s=3000)
-        running.await_running_command(command, b"begun\n")
-        running.there.crash_loop(running.pod, CANNOT_START)
-        ended = running.ended(command)
-    assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
-    assert CANNOT_START in (ended.reason_message or "")
-    assert ended.started_at is not None
-    assert running.streamed(ended) == b"begun\n"
-
-
-def test_what_ran_in_a_pod_that_crashes_again_and_again_is_given_up_although_it_seems_to_run(
-    running,
-):
-    running.create()
-    with running.runner(down_s=4):
-        command = running.submit(COUNTED, timeout_s=3000)
-        running.await_running_command(command, b"begun\n")
-        running.there.crash_loop(running.pod, CANNOT_START)
-
-        def over() -> bool:
-            running.there.looks_up(running.pod)
-            time.sleep(0.3)
-            running.there.crash_loop(running.pod, CANNOT_START)
-            time.sleep(0.3)
-            return running.get(command).status.final
-
-        wait_for(over)
-        ended = running.get(command)
-    assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
-
-
 def scaled_down(running: Running) -> None:
     running.workspaces.stop(running.project, lambda: None)
 
@@ -231,78 +193,6 @@ def test_an_end_that_is_known_stays_what_it_is_whatever_befalls_its_pod_then(
         ended = running.ended(command)
     assert (ended.status, ended.exit_code) == (Status.FAILED, 3)
     assert running.streamed(ended) == b"out\n"
-
-
-def slow_to_come_up(running: Running) -> None:
-    running.there.down = True
-    running.there.vanish(running.pod)
-    wait_for(lambda: running.workspaces.state(running.project).state is State.STARTING)
-
-
-def test_what_ran_in_a_pod_that_is_slow_to_come_up_has_the_time_of_one_that_comes_up(running):
-    running.create()
-    with running.runner(down_s=1, workspace_s=60):
-        command = running.submit(COUNTED)
-        running.await_running_command(command, b"begun\n")
-        slow_to_come_up(running)
-        time.sleep(4)
-        assert running.get(command).status is Status.RUNNING
-        running.there.down = False
-        ended = running.ended(command)
-    assert (ended.status, ended.reason) == (Status.LOST, "killed_outside")
-
-
-def test_what_ran_in_a_pod_that_stays_on_its_way_is_given_up(running):
-    running.create()
-    with running.runner(workspace_s=1):
-        command = running.submit(COUNTED, timeout_s=3000)
-        running.await_running_command(command, b"begun\n")
-        slow_to_come_up(running)
-        ended = running.ended(command)
-    assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
-
-
-def left_by_its_runner(running: Running, line: str) -> Command:
-    """Claimed, and not asked for yet; its pod is down."""
-    command = running.submit(line)
-    running.dies_at("claim.after")
-    running.there.crash_loop(running.pod, CANNOT_START)
-    wait_for(lambda: running.workspaces.state(running.project).state is State.FAILING)
-    return command
-
-
-def test_what_nobody_asked_its_pod_to_start_waits_in_the_queue_for_it(running):
-    running.create()
-    command = left_by_its_runner(running, "echo x >>count")
-    with running.runner(down_s=1):
-        wait_for(lambda: running.get(command).waiting_for)
-        wait_for(lambda: running.get(command).status is Status.QUEUED)
-        assert CANNOT_START in (running.get(command).waiting_for or "")
-        running.there.vanish(running.pod)
-        ended = running.ended(command)
-    assert (ended.status, ended.waiting_for) == (Status.SUCCEEDED, None)
-    assert running.reads("count") == "x\n"
-
-
-def test_what_nobody_asked_its_pod_to_start_fails_where_that_never_comes_up(running):
-    running.create()
-    command = left_by_its_runner(running, "echo x >>count")
-    with running.runner(workspace_s=1):
-        ended = running.ended(command)
-    assert (ended.status, ended.reason) == (Status.FAILED, "workspace_not_ready")
-    assert ended.started_at is None
-
-
-def test_one_whose_pod_comes_up_again_later_ends_as_its_files_say(running):
-    running.create()
-    with running.runner(down_s=60):
-        command = running.submit(COUNTED)
-        running.await_running_command(command, b"begun\n")
-        running.there.crash_loop(running.pod, CANNOT_START)
-        wait_for(lambda: running.workspaces.state(running.project).state is State.FAILING)
-        running.there.vanish(running.pod)
-        ended = running.ended(command)
-    assert (ended.status, ended.reason) == (Status.LOST, "killed_outside")
 
 
 def test_what_was_written_until_its_pod_went_is_in_the_stream_once(running):
