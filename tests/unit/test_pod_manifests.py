@@ -1,6 +1,7 @@
 """What rdev makes in a cluster, and the namespace it is made in: valid, restricted, and no verb
 more in a role than is used."""
 
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,14 @@ FULL = {
     "runtime_class": "gvisor",
     "read_only_root": False,
 }
+# Of the metadata of clouds, of pods and services of clusters, and of private networks.
+PRIVATE = [
+    *("169.254.169.254", "168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254"),
+    *("10.1.2.3", "172.31.0.1", "192.168.0.1", "100.64.0.1", "198.18.0.1", "240.0.0.1"),
+    *("fe80::1", "fd12:3456::1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1", "::ffff:10.0.0.1"),
+    "2002:a00:1::1",
+]
+PUBLIC = ["1.1.1.1", "140.82.121.3", "2606:4700:4700::1111", "2a00:1450:4001::1"]
 TEMPLATES = [Template(image="debian"), parse("full", FULL)]
 
 
@@ -119,9 +128,19 @@ def test_the_network_is_shut_but_for_names_and_public_addresses() -> None:
     assert spec["ingress"] == []
     names_, public = spec["egress"]
     assert {port["port"] for port in names_["ports"]} == {53}
-    blocked = {cidr for to in public["to"] for cidr in to["ipBlock"]["except"]}
-    metadata = {"169.254.0.0/16", "100.64.0.0/10", "168.63.129.16/32", "fc00::/7"}
-    assert blocked >= metadata | {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"}
+    assert [address for address in PRIVATE if reached(public, address)] == []
+    assert [address for address in PUBLIC if not reached(public, address)] == []
+
+
+def reached(rule: dict[str, Any], address: str) -> bool:
+    def within(cidr: str) -> bool:
+        return ip_address(address) in ip_network(cidr)
+
+    blocks = [to["ipBlock"] for to in rule["to"]]
+    return any(
+        within(block["cidr"]) and not any(within(cidr) for cidr in block["except"])
+        for block in blocks
+    )
 
 
 def test_the_disruption_budget_is_of_our_pods() -> None:
