@@ -25,11 +25,12 @@ def has_every_function(composed: Composed) -> Iterator[str]:
             yield f"{name} is built as another function"
 
 
+_VERSIONED = re.compile(r"\S+/\S+:v?\d+\.\d+(\.\d+)?(-\w+)?(@sha256:[0-9a-f]{64})?|rdev-\w+:\S+")
+
+
 def names_the_version_of_each_image(composed: Composed) -> Iterator[str]:
     for name, service in composed["services"].items():
-        if "build" not in service and not re.fullmatch(
-            r"\S+/\S+:v?\d+\.\d+(\.\d+)?(-\w+)?|rdev-\w+:\S+", service["image"]
-        ):
+        if "build" not in service and not _VERSIONED.fullmatch(service["image"]):
             yield f"{name}: {service['image']} names no version"
 
 

@@ -170,6 +170,12 @@ BROKEN: dict[str, tuple[str, str, Any]] = {
 }
 
 
+def test_an_image_may_be_pinned_as_the_docs_say() -> None:
+    pinned = copy.deepcopy(composed("alone"))
+    pinned["services"]["postgres"]["image"] += f"@sha256:{'0123456789abcdef' * 4}"
+    assert problems(pinned) == []
+
+
 @pytest.mark.parametrize("how", BROKEN)
 def test_what_is_wrong_is_found(how: str) -> None:
     broken = copy.deepcopy(composed("alone"))
