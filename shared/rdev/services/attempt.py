@@ -119,7 +119,10 @@ class Attempt:
                 unreachable += 1
                 asked = asked or _asked_to_start(seeing)
                 if not asked and self._never_asked(held):
-                    return self._going_back.put_back(held, exc.message)
+                    # One that can be stopped may be on its way: a node, a kubelet, the API.
+                    back = self._going_back
+                    again = back.wait_for if self._workspaces.stoppable else back.put_back
+                    return again(held, exc.message)
                 in_vain = unreachable >= MOST_FAILURES and not (seeing and seeing.seen_to_start)
                 if in_vain and self._going_back.forestalled(held):
                     return Ending.never_ran(reason="infrastructure", message=exc.message)

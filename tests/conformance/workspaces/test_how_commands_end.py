@@ -30,6 +30,18 @@ def test_a_supervisor_that_was_stopped_is_woken_by_the_signal_that_ends_its_comm
     assert place.result() == (143, b"on\n", b"")
 
 
+def test_what_a_leader_begets_as_it_ends_is_found(place):
+    """Although each forks and is gone before anybody can read its environment."""
+    names = [f"-{number}" for number in range(12)]
+    for name in names:
+        line = "(setsid sh -c '(sh -c \"(sleep 100) &\" &)' &); exit 3"
+        place.workspace.start(place.sh(line, which=name))
+    for name in names:
+        place.finish(name)
+        assert place.workspace.survivors(place.id(name)) == 0
+        assert place.result(name)[0] == 3
+
+
 def test_what_has_ended_is_soon_on_the_disk(place):
     place.run(place.sh("echo out; exit 3"))
     wait_for(lambda: place.workspace.flushed(place.id()))

@@ -16,6 +16,7 @@ from kubernetes_stand_in.exec_socket import Fault
 from live_stack import wait_for
 from rdev.adapters.workspaces.kubernetes.pod_workspace import PodWorkspace
 from rdev.domain.commands import Status
+from rdev.services.pauses import MOST_FAILURES
 from small_cluster import PODS
 
 COUNTED = "echo x >>count; echo begun; until [ -e go ]; do sleep 0.02; done; echo over"
@@ -129,6 +130,20 @@ def test_what_loses_its_pod_while_it_runs_is_lost_for_the_pods_reason(running, b
         assert DEADLY[befalls] in (ended.reason_message or "")
         assert running.streamed(ended) == b"begun\n"
         assert running.ended(running.submit("cat count")).status is Status.SUCCEEDED
+    assert running.reads("count") == "x\n"
+
+
+def test_what_comes_while_its_node_does_not_answer_waits_in_the_queue_for_it(running):
+    running.create()
+    with running.runner(workspace_s=600):
+        before = node_lost_for_now(running)
+        command = running.submit("echo x >>count")
+        wait_for(lambda: running.get(command).waiting_for)
+        # Oftener than what fails in other ways is tried.
+        wait_for(lambda: running.get(command).epoch > MOST_FAILURES + 1)
+        assert not running.get(command).status.final
+        node_is_found(running, before)
+        assert running.ended(command).status is Status.SUCCEEDED
     assert running.reads("count") == "x\n"
 
 

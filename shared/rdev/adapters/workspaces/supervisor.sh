@@ -172,12 +172,35 @@ lead() {
 }
 
 # Whether anything of the command is alive; sets alive to what carries its id or is in its control
-# groups. $@: where to look for the id. Zombies carry nothing.
+# groups. $1: pids up to that one are not looked at. Zombies carry nothing.
 look() {
-    alive=
-    [ $# -eq 0 ] || alive=$(grep -lszxF -e "RDEV_COMMAND_ID=$id" "$@")
+    find_carriers "$1"
     [ ! -f cgroups ] || members
     [ -n "$alive" ] || { kill -0 "-$leader" 2>/dev/null && in_group; }
+}
+
+# Sets alive to what carries the id. Who forks and ends between the listing and the reading is in
+# neither, and who is being exec'ed has no environment for a moment: nothing is believed to be there
+# before two looks one after the other have found nothing in the same processes.
+find_carriers() {
+    alive=
+    floor=$1
+    before=
+    for round in 1 2 3 4 5 6 7 8; do
+        if [ "$floor" -eq 0 ]; then
+            set -- /proc/[0-9]*/environ
+        else
+            set --
+            for place in /proc/[0-9]*; do
+                [ "${place#/proc/}" -le "$floor" ] || set -- "$@" "$place/environ"
+            done
+        fi
+        [ $# -gt 0 ] || return 0
+        alive=$(grep -lszxF -e "RDEV_COMMAND_ID=$id" "$@")
+        [ -z "$alive" ] || return 0
+        [ "$*" != "$before" ] || return 0
+        before=$*
+    done
 }
 
 members() {
@@ -210,14 +233,10 @@ look_quickly() {
     clock
     read -r _ _ _ _ last </proc/loadavg
     if [ $((now - begun)) -ge 100 ] || [ "$last" -lt "$leader" ]; then
-        look /proc/[0-9]*/environ
-        return
+        look 0
+    else
+        look "$leader"
     fi
-    set --
-    for place in /proc/[0-9]*; do
-        [ "${place#/proc/}" -le "$leader" ] || set -- "$@" "$place/environ"
-    done
-    look "$@"
 }
 
 pause() {
@@ -232,7 +251,7 @@ end_descendants() {
     deadline=$((now + drain))
     while [ "$now" -lt "$deadline" ]; do
         pause 0.02
-        look /proc/[0-9]*/environ || return 0
+        look 0 || return 0
         clock
     done
     rounds=0
@@ -243,7 +262,7 @@ end_descendants() {
         done
         kill -KILL "-$leader"
         pause 0.02
-        look /proc/[0-9]*/environ || return 0
+        look 0 || return 0
         rounds=$((rounds + 1))
     done
 }
