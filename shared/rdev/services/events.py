@@ -165,7 +165,7 @@ class Events:
                 "This output is being brought back after a store lost it. "
                 "Try again after `Retry-After`."
             )
-        if not self._stored.drop_remnant(project_id, command_id):
+        if self._ended is None or not self._stored.drop_remnant(project_id, command_id):
             raise Gone("This command's output is no longer kept.")
 
     def _is_over(self, project_id: str, command_id: str, seen: EntryId, tail: Tail) -> bool:
