@@ -4,6 +4,7 @@ may do to the files that it looks into."""
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from integration.workspaces.place import SHELLS
+from integration.workspaces.late_feeder import held_feeder
+from integration.workspaces.place import SHELLS, eventually, gone
 from kubernetes_stand_in.images import DISTROLESS
 from rdev.adapters.workspaces import local_workspace
 from rdev.adapters.workspaces.kubernetes import pod_shell
@@ -172,6 +174,26 @@ def test_what_a_command_puts_in_place_of_its_files_holds_up_nobody(agent, name):
         assert agent.ask("end cmd-1")[0] == "."
         assert agent.ask("clean cmd-1")[0] == "."
         assert not place.exists()
+
+
+def test_a_feeder_whose_leader_was_killed_before_it_came_is_known(agent, shell, tmp_path):
+    (tmp_path / "workspace").mkdir(exist_ok=True)
+    with held_feeder(shell, agent.commands / "cmd-1", tmp_path / "workspace") as feeder:
+        assert agent.ask("signal cmd-1 KILL")[0] == "."
+    eventually((agent.commands / "cmd-1/feeder").exists)
+    assert agent.ask("clean cmd-1")[0] == "."
+    eventually(lambda: gone(feeder))
+
+
+def test_cleaning_up_again_ends_the_feeder_of_what_a_killed_agent_had_put_aside(agent):
+    place = put(agent)
+    with subprocess.Popen(["sleep", "60"]) as feeder:
+        start = Path(f"/proc/{feeder.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        (place / "feeder").write_text(f"{feeder.pid}:{start}\n")
+        place.rename(agent.commands / ".old.cmd-1.0")
+        assert agent.ask("clean cmd-1")[0] == "."
+        assert feeder.wait(60) == -signal.SIGKILL
+    assert not list(agent.commands.glob(".old.*"))
 
 
 @pytest.mark.parametrize("name", [".in.{pid}", "cmd-1/.launch.{pid}", "cmd-1/.stdin.{pid}"])

@@ -28,7 +28,7 @@ SHELLS = {
 assert {"dash", "bash"} & SHELLS.keys(), "install dash or bash to test the supervisor"
 
 
-def eventually(holds: Callable[[], bool]) -> None:
+def eventually(holds: Callable[[], object]) -> None:
     """For what no event announces."""
     deadline = time.monotonic() + DEADLINE_S
     while not holds():

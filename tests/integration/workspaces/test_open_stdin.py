@@ -5,12 +5,13 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
+from integration.workspaces.late_feeder import held_feeder
 from integration.workspaces.place import DEADLINE_S, DRAIN_S, Place, eventually, gone
 from rdev.adapters.workspaces.local import LocalWorkspaces
+from rdev.adapters.workspaces.local_workspace import LocalWorkspace
 from rdev.ports import Liveness
 
 
@@ -66,6 +67,43 @@ def test_a_refused_start_leaves_no_feeder(place):
     eventually(lambda: gone(feeder))
 
 
+def test_a_feeder_that_comes_late_to_a_command_that_is_being_removed_ends(place, shell):
+    with held_feeder(shell, place.commands / "cmd-2", place.root) as feeder:
+        os.kill(supervisor_of(place, "cmd-2"), signal.SIGKILL)
+        place.workspace.signal("cmd-2", "KILL")
+        (place.commands / "cmd-2").rename(place.commands / ".old.cmd-2.0")
+    eventually(lambda: gone(feeder))
+
+
+def test_a_feeder_whose_leader_was_killed_before_it_came_is_known(place, shell):
+    with held_feeder(shell, place.commands / "cmd-2", place.root) as feeder:
+        place.workspace.signal("cmd-2", "KILL")
+    eventually((place.commands / "cmd-2/feeder").exists)
+    place.workspace.abolish("cmd-2")
+    eventually(lambda: gone(feeder))
+
+
+def test_cleaning_up_again_ends_the_feeder_of_what_a_killed_runner_had_put_aside(place):
+    place.workspace.start(place.launch("sleep", "60", stdin_open=True))
+    feeder = feeder_of(place)
+    os.kill(supervisor_of(place), signal.SIGKILL)
+    place.workspace.signal("cmd-1", "KILL")
+    (place.commands / "cmd-1").rename(place.commands / ".old.cmd-1.0")
+    place.workspace.clean("cmd-1")
+    eventually(lambda: gone(feeder))
+
+
+def test_deleting_a_project_ends_the_feeder_of_a_command_that_began_meanwhile(place, monkeypatch):
+    place.workspace.start(place.launch("sleep", "60", stdin_open=True))
+    feeder = feeder_of(place)
+    os.kill(supervisor_of(place), signal.SIGKILL)
+    place.workspace.signal("cmd-1", "KILL")
+    with monkeypatch.context() as begun_after_the_look:
+        begun_after_the_look.setattr(LocalWorkspace, "abolish", lambda *_: None)
+        place.workspaces.delete("demo")
+    eventually(lambda: gone(feeder))
+
+
 @pytest.mark.parametrize("use_inotify", [True, False])
 def test_a_wait_ends_when_it_is_woken(one_place, use_inotify):
     workspaces = LocalWorkspaces(
@@ -94,7 +132,7 @@ def feeder_of(place: Place) -> int:
     return int(path.read_text().partition(":")[0])
 
 
-def supervisor_of(place: Place) -> int:
-    token = Path(place.commands / ".tokens/cmd-1")
+def supervisor_of(place: Place, command_id: str = "cmd-1") -> int:
+    token = place.commands / ".tokens" / command_id
     eventually(lambda: token.exists() and token.read_text().endswith("\n"))
     return int(token.read_text().split(":")[2])

@@ -141,8 +141,8 @@ class CommandFiles:
         return True
 
     def remove(self) -> None:
-        """Remove the directory, which is gone for others at once, and what killed runners left
-        of preparing or removing it. Twice is no error."""
+        """Remove the directory, which is gone for others at once, its feeder, and what killed
+        runners left of preparing or removing it. Twice is no error."""
         with suppress(FileNotFoundError):
             old = self.project / f"{REMOVING}{self.command_id}.{os.urandom(4).hex()}"
             self.directory.rename(old)
@@ -150,6 +150,7 @@ class CommandFiles:
         with suppress(FileNotFoundError):
             for name in os.listdir(self.project):  # noqa: PTH208 - at each command's end
                 if name.startswith(names):
+                    StdinFile(self.project / name).end_feeder()
                     # Twice: its supervisor may put the last file, `synced`, into it meanwhile.
                     shutil.rmtree(self.project / name, ignore_errors=True)
                     shutil.rmtree(self.project / name, ignore_errors=True)

@@ -114,6 +114,8 @@ class LocalWorkspaces:
 
     def delete(self, project_id: str) -> None:
         """The folder goes first, so that nothing can start in it any more."""
+        from rdev.adapters.workspaces.stdin_file import StdinFile  # not for those who only read
+
         root, commands = self._folders(project_id)
         with asking(f"cannot delete the workspace {project_id}"):
             old_root = _put_aside(root)
@@ -122,7 +124,11 @@ class LocalWorkspaces:
                 for folder in commands.iterdir():
                     if COMMAND_ID.fullmatch(folder.name):
                         workspace.abolish(folder.name)
-            for old in (old_root, _put_aside(commands)):
+            old_commands = _put_aside(commands)
+            # What began after that look has found no folder to run in. Its feeder may be left.
+            for folder in old_commands.iterdir() if old_commands else ():
+                StdinFile(folder).end_feeder()
+            for old in (old_root, old_commands):
                 if old is not None:
                     _remove(old)
 

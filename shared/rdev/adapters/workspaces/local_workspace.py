@@ -219,7 +219,6 @@ class LocalWorkspace:
         files = self._files(command_id)
         self._means.watches.forget(files.directory)
         with asking(f"cannot clean up {command_id}"):
-            _end_feeder(files)
             files.cgroup().remove()
             files.remove()
             if files.token_path.exists():
@@ -252,7 +251,7 @@ class LocalWorkspace:
             if judgement.never_began(token, self._means.boot):
                 files.refuse("infrastructure", judgement.NEVER_BEGAN)
         self._kill(files, token)
-        _end_feeder(files)
+        files.stdin.end_feeder()
         if not files.ended():
             return Liveness.DEAD
         files.finish()
@@ -300,10 +299,3 @@ class LocalWorkspace:
         if not COMMAND_ID.fullmatch(command_id):
             raise InvalidRequest.field("command", "no id of a command")
         return CommandFiles(self._commands, command_id)
-
-
-def _end_feeder(files: CommandFiles) -> None:
-    """Its supervisor would have told it to end, had it lived."""
-    feeder = files.stdin.feeder()
-    if feeder is not None and feeder.alive():
-        processes.send(feeder.pid, signal.SIGKILL)

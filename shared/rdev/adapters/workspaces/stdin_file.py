@@ -7,11 +7,12 @@ write the same bytes to the same place. The feeder reads each byte once.
 
 import os
 import re
+import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rdev.adapters.workspaces import plain_file
+from rdev.adapters.workspaces import plain_file, processes
 from rdev.adapters.workspaces.processes import Process
 
 MOST_UNREAD_BYTES = 256 * 1024
@@ -68,6 +69,12 @@ class StdinFile:
             return None
         told = _FEEDER.fullmatch(text)
         return Process(int(told[1]), int(told[2])) if told else None
+
+    def end_feeder(self) -> None:
+        """Kill it: its supervisor would have told it to end, had it lived."""
+        feeder = self.feeder()
+        if feeder is not None and feeder.alive():
+            processes.send(feeder.pid, signal.SIGKILL)
 
     def _ring(self) -> None:
         # ENXIO: no feeder yet, and it looks before it listens. EAGAIN: it has enough to hear.

@@ -125,12 +125,13 @@ join() {
 
 # Copies stdin (7) to the leader (1) as it grows. Every cat goes on where the last one ended: they
 # share the descriptor's offset, so each byte is copied once. Between two it blocks on the bell
-# (6), which it holds open for writing too, so it never sees its end.
+# (6), which it holds open for writing too, so it never sees its end. Whoever removes the directory
+# renames it first and then ends the feeder that it tells of: one that comes later finds it gone.
 feed() {
     identify
     put feeder "$pid:$start"
     last=
-    while cat <&7 && [ -z "$last" ] && [ ! -e exit ] && [ ! -e refused ]; do
+    while [ -d "$dir" ] && cat <&7 && [ -z "$last" ] && [ ! -e exit ] && [ ! -e refused ]; do
         if [ -e closed ]; then
             last=yes # what came before it may have come after that cat
         else
@@ -159,10 +160,11 @@ lead() {
     fi
     [ -n "$setsid" ] || refuse setsid_not_found "setsid: not found; install util-linux or busybox"
     if [ -p fifo ]; then
-        # Only for the leader that runs; in between two shells, so that it is no child of the
-        # command's.
-        (feed 6<>bell 7<stdin >fifo 2>/dev/null 3>&- 4>&- &)
-        exec <fifo
+        # Opened for both first, as who opens one end waits for the other's, and either may be
+        # killed. In between two shells, so that the feeder is no child of the command's.
+        exec 8<>fifo 9>fifo <fifo 8<&-
+        (feed 6<>bell 7<stdin </dev/null >&9 2>/dev/null 3>&- 4>&- 9>&- &)
+        exec 9>&-
     fi
     [ ! -e cgroups ] || join
     set -- "$setsid"

@@ -203,11 +203,16 @@ end_feeder() {
     ! alive "${line%:*}" "${line#*:}" || kill -KILL "${line%:*}"
 }
 
-# Removes the directory of $1; it is gone for others at once.
+# Removes the directory of $1, which is gone for others at once, its feeder, and what agents that
+# were killed left of removing it.
 remove() {
-    mv "$1" ".old.$1.$nonce.$number" || return 0
-    # Again: its supervisor may put a last file into it meanwhile.
-    rm -rf ".old.$1.$nonce.$number" || rm -rf ".old.$1.$nonce.$number"
+    mv "$1" ".old.$1.$nonce.$number"
+    for old in ".old.$1."*; do
+        [ -d "$old" ] || continue
+        end_feeder "$old"
+        # Again: its supervisor may put a last file into it meanwhile.
+        rm -rf "$old" || rm -rf "$old"
+    done
 }
 
 # --- what can be asked -------------------------------------------------------------------------
@@ -497,7 +502,6 @@ forestall() {
 }
 
 clean() {
-    end_feeder "$1"
     remove "$1"
     [ ! -e ".tokens/$1" ] || touch ".tokens/$1" # its seven days begin now
     done_with ''
