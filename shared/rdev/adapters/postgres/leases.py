@@ -27,6 +27,14 @@ _NO_LEASE_IS_LONGER_S = 300.0
 """Or ten times our own: what ends later than that was given before the database's clock was set
 back, and would otherwise hold until it has caught up."""
 
+# Or cannot be true.
+LEASE_IS_OVER = """status = 'running' and (lease_until < now()
+    or lease_until > now() + make_interval(secs => %(longest_s)s))"""
+
+
+def longest_s(lease_s: float) -> float:
+    return max(_NO_LEASE_IS_LONGER_S, 10 * lease_s)
+
 
 class LeaseRows:
     def __init__(self, connection: psycopg.Connection[DictRow]) -> None:
@@ -44,8 +52,7 @@ class LeaseRows:
                 boot_id = coalesce(boot_id, %(boot_id)s)
             from (
                 select id as taken_id, lease_until = '-infinity' as handed_over
-                from commands where status = 'running' and (lease_until < now()
-                    or lease_until > now() + make_interval(secs => %(longest_s)s))
+                from commands where {LEASE_IS_OVER}
                 order by lease_until limit %(limit)s for update skip locked
             ) taken
             where id = taken_id
@@ -57,7 +64,7 @@ class LeaseRows:
                 "lease_s": lease_s,
                 "limit": limit,
                 "boot_id": boot_id,
-                "longest_s": max(_NO_LEASE_IS_LONGER_S, 10 * lease_s),
+                "longest_s": longest_s(lease_s),
             },
         )
         return [replace(claim_of(row), handed_over=row["handed_over"]) for row in rows]

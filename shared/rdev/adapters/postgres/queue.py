@@ -7,7 +7,7 @@ a runner that lost its lease changes nothing (`leases`). What needs no lease is 
 
 from psycopg.rows import DictRow
 
-from rdev.adapters.postgres.leases import CLAIMED, LeaseRows, claim_of
+from rdev.adapters.postgres.leases import CLAIMED, LEASE_IS_OVER, LeaseRows, claim_of, longest_s
 from rdev.adapters.postgres.sweeping import SweepRows
 from rdev.domain.commands import Claim, Priority
 
@@ -66,12 +66,14 @@ returning {CLAIMED}, 0.0::float as running_s,
 """  # noqa: S608 - constants
 
 # One index probe each, however long the queue is.
-_WAITING = """
-select p.priority from (values ('high', 1), ('normal', 2), ('low', 3)) p (priority, place)
-where (select true from commands c where c.status = 'queued' and c.priority = p.priority
-    and c.not_before <= now() order by c.key_id limit 1)
-order by p.place
-"""
+_FOUND = f"""
+select array(
+    select p.priority from (values ('high', 1), ('normal', 2), ('low', 3)) p (priority, place)
+    where (select true from commands c where c.status = 'queued' and c.priority = p.priority
+        and c.not_before <= now() order by c.key_id limit 1)
+    order by p.place
+) as waiting, exists (select from commands where {LEASE_IS_OVER}) as left_by_another
+"""  # noqa: S608 - constants
 
 _CLAIMABLE = f"""
 with {_FULL}, full_keys (id) as (
@@ -156,9 +158,12 @@ class QueueRows(LeaseRows, SweepRows):
         assert running is not None
         return bool(running["n"] > project["max_concurrent"])
 
-    def waiting(self) -> list[Priority]:
-        """The priorities in which a command waits that may be claimed, the highest first."""
-        return [Priority(row["priority"]) for row in self._sql.execute(_WAITING)]
+    def look(self, *, lease_s: float) -> tuple[list[Priority], bool]:
+        """The priorities in which a command waits that may be claimed, the highest first; and
+        whether there is something that another runner has left."""
+        row = self._sql.execute(_FOUND, {"longest_s": longest_s(lease_s)}).fetchone()
+        assert row is not None
+        return [Priority(priority) for priority in row["waiting"]], row["left_by_another"]
 
     def claimable(self, max_concurrent: int) -> dict[str, int]:
         """By priority: how many wait whose key and project have places free. `max_concurrent`:
