@@ -27,5 +27,5 @@ class Project:
     """Whether its workspace has been told so; False: that is on its way, or was interrupted."""
     setup_command: str | None = None
     """The command that fills its workspace; the others wait for its end."""
-    changed: bool = False
-    """Whether its workspace was started or stopped not long ago. Told by `lock` alone."""
+    changed_at: datetime | None = None
+    """When its workspace was started or stopped, if not long ago. Told by `lock` alone."""

@@ -7,6 +7,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rdev.domain.commands import Exit, Launch
     from rdev.domain.workspaces import Found, WorkspaceState
 
@@ -159,10 +161,11 @@ class Workspaces(Protocol):
         """What is known of it, without asking anybody if that can be had."""
 
     def wait_running(
-        self, project_id: str, timeout_s: float, *, changed: bool = False
+        self, project_id: str, timeout_s: float, *, changed_at: datetime | None = None
     ) -> WorkspaceState:
-        """Its state as soon as it runs, or when the time is over. `changed`: it was started or
-        stopped not long ago, so what is known of it by heart may be from before."""
+        """Its state as soon as it runs, or when the time is over. `changed_at`: it was started or
+        stopped then, not long ago, so what is known of it by heart may be from before. Each such
+        time is looked into until it was seen to run after it."""
 
     def found(self) -> Sequence[Found]:
         """The workspaces that are there, where they can be found without a record of them."""

@@ -10,6 +10,7 @@ has it done.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from rdev.domain.callers import Caller
 from rdev.domain.commands import Command
@@ -109,11 +110,10 @@ class Lifecycle:
             return None
         if project.stopped:
             self._start(project.id, lambda tx: facts.project_woken(tx, command))
-        state = self._workspaces.wait_running(
-            project.id, self._patience_s, changed=project.changed or project.stopped
-        )
+        changed_at = datetime.now(UTC) if project.stopped else project.changed_at
+        state = self._workspaces.wait_running(project.id, self._patience_s, changed_at=changed_at)
         # By somebody else's hand; what was changed just now may not be seen yet.
-        if state.state is State.STOPPED and not (state.stale or project.changed):
+        if state.state is State.STOPPED and not (state.stale or project.changed_at):
             self._start(project.id, lambda tx: facts.project_woken(tx, command))
         if not state.running:
             raise WorkspaceNotReady(told(state))

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +19,10 @@ from integration.workspaces.place import SHELLS, eventually, gone
 from kubernetes_stand_in.images import DISTROLESS
 from rdev.adapters.workspaces import local_workspace
 from rdev.adapters.workspaces.kubernetes import pod_shell
+from rdev.adapters.workspaces.kubernetes.pod_shell import There
+from rdev.adapters.workspaces.kubernetes.pod_talk import Answer
+from rdev.adapters.workspaces.kubernetes.pod_workspace import PodWorkspace
+from rdev.ports import Liveness
 
 AGENT = Path(pod_shell.__file__).with_name("agent.sh").read_bytes()
 SUPERVISOR = local_workspace.SUPERVISOR.read_bytes()
@@ -113,6 +118,38 @@ def agent(start) -> Agent:
     return made
 
 
+def over(agent: Agent) -> tuple[PodWorkspace, list[str]]:
+    """What rdev makes of its answers, and what it asked for."""
+    asked = []
+
+    class Shell:
+        def ask(self, verb: str, *words: object, **_: object) -> Answer:
+            asked.append(verb)
+            mark, text, lines = agent.ask(" ".join(map(str, (verb, *words))))
+            assert mark == "."
+            return Answer(tuple(lines), text)
+
+        def there(self) -> There:
+            said = agent.hello()
+            return There(said["life"], said["boot"], said["home"], {})
+
+    inside = SimpleNamespace(shell=Shell(), changes=SimpleNamespace(forget=lambda _: None))
+    return PodWorkspace(lambda _: inside, lambda _: ""), asked
+
+
+@contextmanager
+def supervised(shell: tuple[str, ...], place: Path, folder: Path) -> Iterator[None]:
+    """The command in this directory, until its supervisor ends."""
+    (folder / "workspace").mkdir(exist_ok=True)
+    for name in ("out", "err"):
+        (place / name).touch()
+    token = place.parent / ".tokens" / place.name
+    words = (str(each) for each in (local_workspace.SUPERVISOR, place, token, folder / "workspace"))
+    with subprocess.Popen([*shell, *words, "10"], env={"PATH": os.environ["PATH"]}) as supervisor:
+        yield
+        assert supervisor.wait(60) == 0
+
+
 def put(agent: Agent, which: str = "cmd-1") -> Path:
     place = agent.commands / which
     place.mkdir()
@@ -183,6 +220,48 @@ def test_a_feeder_whose_leader_was_killed_before_it_came_is_known(agent, shell, 
     eventually((agent.commands / "cmd-1/feeder").exists)
     assert agent.ask("clean cmd-1")[0] == "."
     eventually(lambda: gone(feeder))
+
+
+def test_a_leader_may_decline_until_it_has_become_the_command(agent, shell, tmp_path):
+    workspace, _ = over(agent)
+    place, group = put(agent), tmp_path / "group"
+    group.mkdir()
+    os.mkfifo(group / "cgroup.procs")  # it waits here, with the token
+    (place / "cgroups").write_text(f"{group}\n")
+    (place / "launch").write_text("enter nowhere\n")
+    with supervised(shell, place, tmp_path):
+        eventually(lambda: workspace.liveness("cmd-1") is Liveness.RUNNING)
+        assert workspace.refusal("cmd-1") is None
+        with (group / "cgroup.procs").open() as joins:
+            (group / "cgroup.procs").unlink()
+            (group / "cgroup.procs").touch()
+            assert joins.read() == "0\n"
+        eventually(lambda: workspace.refusal("cmd-1"))
+    assert workspace.refusal("cmd-1")[0] == "cwd_not_found"
+
+
+def test_what_was_seen_of_a_command_is_not_asked_again(agent, shell, tmp_path):
+    workspace, asked = over(agent)
+    place = put(agent)
+    (place / "launch").write_text('enter .\nexec "$@" sh -c "read -r _; exit 3"\n')
+    os.mkfifo(place / "stdin")
+
+    def becomes() -> bool:
+        running = workspace.liveness("cmd-1") is Liveness.RUNNING
+        asked.clear()
+        return running and workspace.refusal("cmd-1") is None and not asked
+
+    with supervised(shell, place, tmp_path):
+        with (place / "stdin").open("w"):
+            eventually(becomes)
+            assert workspace.exit("cmd-1") is None
+            assert asked == ["look"]
+        eventually(lambda: workspace.liveness("cmd-1") is Liveness.ENDED)
+    asked.clear()
+    assert workspace.exit("cmd-1").exit_code == 3
+    assert asked == []
+    workspace.clean("cmd-1")
+    assert workspace.exit("cmd-1") is None
 
 
 def test_cleaning_up_again_ends_the_feeder_of_what_a_killed_agent_had_put_aside(agent):

@@ -1,5 +1,7 @@
 """Workspaces made, stopped, started and deleted in a cluster."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from live_stack import wait_for
@@ -23,7 +25,7 @@ def test_a_workspace_is_made_stopped_started_and_deleted(cluster: Cluster) -> No
     cluster.await_state("web", State.STOPPED)
     assert cluster.there.get(SETS, "web") is not None
     workspaces.start("web", nothing)
-    assert workspaces.wait_running("web", 60, changed=True).running
+    assert workspaces.wait_running("web", 60, changed_at=datetime.now(UTC)).running
     workspaces.delete("web")
     workspaces.delete("web")
     cluster.await_state("web", State.MISSING)
@@ -58,6 +60,21 @@ def test_a_stop_that_arrives_after_a_start_does_nothing(cluster: Cluster) -> Non
     assert cluster.there.get(SETS, "web")["spec"]["replicas"] == 1
 
 
+def test_after_a_start_the_cluster_is_asked_until_it_was_seen_to_run(cluster: Cluster) -> None:
+    def asked() -> int:
+        return cluster.there.requests.count(("get", "pods"))
+
+    cluster.workspaces.create("web", git_url=None)
+    cluster.await_state("web", State.RUNNING)
+    for changed_at in (datetime.now(UTC), datetime.now(UTC)):
+        before = asked()
+        assert cluster.workspaces.wait_running("web", 60, changed_at=changed_at).running
+        seen = asked()
+        assert seen > before
+        assert cluster.workspaces.wait_running("web", 60, changed_at=changed_at).running
+        assert asked() == seen
+
+
 def test_a_pod_that_an_earlier_stop_is_about_to_take_is_not_taken_for_running(
     cluster: Cluster,
 ) -> None:
@@ -66,9 +83,14 @@ def test_a_pod_that_an_earlier_stop_is_about_to_take_is_not_taken_for_running(
     cluster.there.by_itself = False  # the controller hangs behind
     cluster.workspaces.stop("web", nothing)
     cluster.workspaces.start("web", nothing)
-    assert cluster.workspaces.wait_running("web", 0.5, changed=True).state is State.STARTING
+    assert (
+        cluster.workspaces.wait_running("web", 0.5, changed_at=datetime.now(UTC)).state
+        is State.STARTING
+    )
     cluster.there.by_itself = True
-    wait_for(lambda: cluster.workspaces.wait_running("web", 1, changed=True).running)
+    wait_for(
+        lambda: cluster.workspaces.wait_running("web", 1, changed_at=datetime.now(UTC)).running
+    )
 
 
 def test_templates_are_named_and_their_mistakes_too(cluster: Cluster) -> None:

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from datetime import UTC, datetime
 
 import pytest
 from kubernetes.client import ApiClient, Configuration
@@ -148,9 +149,9 @@ def test_projects_are_found_in_all_namespaces_and_made_in_the_first(cluster: Clu
     cluster.there.put(PODS, foreign_pod("app-0", "app"))
     try:
         assert sorted(each.project_id for each in workspaces.found()) == ["app", "db"]
-        assert workspaces.wait_running("db", 30, changed=True).running
+        assert workspaces.wait_running("db", 30, changed_at=datetime.now(UTC)).running
         workspaces.create("web", git_url=None)
-        assert workspaces.wait_running("web", 30, changed=True).running
+        assert workspaces.wait_running("web", 30, changed_at=datetime.now(UTC)).running
         made = cluster.there.get(SETS, "web")
         assert made is not None
         assert made["metadata"]["namespace"] == NAMESPACE

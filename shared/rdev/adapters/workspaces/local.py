@@ -21,6 +21,8 @@ from rdev.domain.workspaces import ALWAYS_RUNNING, Found, State, WorkspaceState
 from rdev.errors import Conflict, InvalidRequest
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rdev.adapters.workspaces.cgroups import Parents
     from rdev.adapters.workspaces.local_workspace import LocalWorkspace, Means
 
@@ -154,7 +156,7 @@ class LocalWorkspaces:
         project_id: str,
         timeout_s: float,  # noqa: ARG002 - the port's
         *,
-        changed: bool = False,  # noqa: ARG002 - the port's
+        changed_at: datetime | None = None,  # noqa: ARG002 - the port's
     ) -> WorkspaceState:
         return self.state(project_id)
 

@@ -357,7 +357,9 @@ look() {
             one=${taker%":$rest"}
             two=${rest%:*}
             for process in "$one" "$two"; do
-                ! alive "${process%:*}" "${process#*:}" || tell "alive $process"
+                alive "${process%:*}" "${process#*:}" || continue
+                tell "alive $process"
+                [ "$process" != "$one" ] || [ "$group" = "${one%:*}" ] || tell becoming
             done
         done
     fi
@@ -378,7 +380,7 @@ look() {
 
 # read ID FILE BLOCK COUNT: COUNT blocks of 4096 bytes from the BLOCKth on, as far as they are there.
 read_file() {
-    plain "$1/$2" && command exec 7<"$1/$2" || { done_with 0 && return; }
+    plain "$1/$2" && [ -s "$1/$2" ] && command exec 7<"$1/$2" || { done_with 0 && return; }
     dd bs=4096 skip="$3" count="$4" <&7
     where 7
     exec 7<&-

@@ -52,8 +52,15 @@ class Seen:
     """That was another container than the one that was looked into."""
     up_s: float | None
     """How long after its boot the machine was looked at."""
+    becoming: bool
+    """Its leader has not become the command yet, so it may still decline."""
     unsteady: bool
     """Its token changed meanwhile."""
+
+    @property
+    def decided(self) -> bool:
+        """Whether it is known for good if its leader declined."""
+        return self.token is not None and self.token.signed and not self.becoming
 
     @property
     def ended(self) -> bool:
@@ -73,6 +80,7 @@ class Seen:
             pod=answer.word("pod"),
             moved="moved" in answer.lines,
             up_s=float(now) if _SECONDS.fullmatch(now) else None,
+            becoming="becoming" in answer.lines,
             unsteady="again" in answer.lines,
         )
 
@@ -102,6 +110,8 @@ class PodWorkspace:
         self._why = why
         self._life = life
         self._rung: dict[str, tuple[int, int]] = {}
+        self._last: dict[str, Seen] = {}
+        """As `liveness` saw them."""
 
     def _inside(self) -> Inside:
         return self._lead_inside(self._life)
@@ -147,7 +157,7 @@ class PodWorkspace:
             return  # perhaps; `liveness` will tell
 
     def liveness(self, command_id: str) -> Liveness:
-        seen = self._look(command_id)
+        seen = self._last[command_id] = self._look(command_id)
         if seen.token is None:
             return Liveness.PREPARED if "launch" in seen.names else Liveness.UNKNOWN
         if seen.token.cancelled:
@@ -162,7 +172,8 @@ class PodWorkspace:
         return judged or self._abandoned(command_id, seen.token)
 
     def refusal(self, command_id: str) -> tuple[str, str] | None:
-        return self._look(command_id).refusal
+        seen = self._last.get(command_id)
+        return (seen if seen and seen.decided else self._look(command_id)).refusal
 
     def ran_for_s(self, command_id: str) -> float | None:
         seen = self._look(command_id)
@@ -172,7 +183,8 @@ class PodWorkspace:
         return seen.up_s - token.leader.start / _TICKS
 
     def exit(self, command_id: str) -> Exit | None:
-        return self._look(command_id).exit
+        seen = self._last.get(command_id)
+        return (seen if seen and "done" in seen.names else self._look(command_id)).exit
 
     def read(self, command_id: str, stream: str, offset: int, max_bytes: int) -> bytes:
         first, ahead = divmod(offset, _BLOCK)
@@ -234,6 +246,7 @@ class PodWorkspace:
     def clean(self, command_id: str) -> None:
         inside = self._inside()
         inside.shell.ask("clean", _checked(command_id))
+        self._last.pop(command_id, None)
         inside.changes.forget(command_id)
 
     def _look(self, command_id: str) -> Seen:

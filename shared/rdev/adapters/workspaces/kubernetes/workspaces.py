@@ -39,6 +39,8 @@ class KubernetesWorkspaces:
         self._templates = templates
         self._commands = commands
         self._namespace = view.namespaces[0]
+        self._ran_after: dict[str, datetime] = {}
+        """The last change of each project after which its workspace was seen to run."""
 
     @property
     def stoppable(self) -> bool:
@@ -67,10 +69,11 @@ class KubernetesWorkspaces:
         return self._view.state(project_id)
 
     def wait_running(
-        self, project_id: str, timeout_s: float, *, changed: bool = False
+        self, project_id: str, timeout_s: float, *, changed_at: datetime | None = None
     ) -> WorkspaceState:
         self._view.wait(lambda: self._view.state(project_id).running, timeout_s)
         state = self._view.state(project_id)
+        changed = changed_at is not None and self._ran_after.get(project_id) != changed_at
         if state.running and (changed or state.stale):
             self._look_anew(project_id)
             state = self._view.state(project_id)
@@ -78,6 +81,8 @@ class KubernetesWorkspaces:
             if state.running and found is not None and not found.settled:
                 # Its controller may still be at a stop from before the start.
                 return WorkspaceState(State.STARTING, observed_at=state.observed_at)
+            if state.running and changed_at is not None:
+                self._ran_after[project_id] = changed_at
         return state
 
     def found(self) -> Sequence[Found]:
