@@ -300,9 +300,14 @@ start() {
         done_with ''
         return
     fi
-    mkdir -p "$1"
     # Under names of their own: what has been linked may be in use, and is never written again.
     mine=$nonce.$number
+    # Anew each time: who takes the token does so in the container of the last that came so far.
+    if mkdir "$1"; then
+        echo "$6 $container" >"$1/pod"
+    else
+        echo "$6 $container" >"$1/.pod.$mine" && mv -f "$1/.pod.$mine" "$1/pod"
+    fi
     prepared=yes
     receive "$3" "$1/.launch.$mine" || prepared=
     if [ "$4" != - ]; then
@@ -310,13 +315,10 @@ start() {
             [ -e "$1/stdin" ] || prepared=
     fi
     if [ "$5" = open ]; then
-        mkfifo "$1/fifo"
-        mkfifo "$1/bell"
+        mkfifo "$1/fifo" "$1/bell"
     fi
     command : >>"$1/out" || prepared=
     command : >>"$1/err" || prepared=
-    # Anew each time: who takes the token does so in the container of the last that came so far.
-    echo "$6 $container" >"$1/.pod.$mine" && mv -f "$1/.pod.$mine" "$1/pod"
     # Last, and whole: a directory that has it is prepared.
     [ -z "$prepared" ] || ln "$1/.launch.$mine" "$1/launch"
     if ! [ -e "$1/launch" ]; then
