@@ -2,16 +2,21 @@
 tests/conformance/workspaces."""
 
 import os
+import shutil
 import signal
+import subprocess
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from integration.workspaces.late_feeder import held_feeder
-from integration.workspaces.place import DEADLINE_S, DRAIN_S, Place, eventually, gone
+from integration.workspaces.place import DEADLINE_S, DRAIN_S, SHELLS, Place, eventually, gone
 from rdev.adapters.workspaces.local import LocalWorkspaces
-from rdev.adapters.workspaces.local_workspace import LocalWorkspace
+from rdev.adapters.workspaces.local_workspace import SUPERVISOR, LocalWorkspace
+from rdev.adapters.workspaces.stdin_file import StdinFile
 from rdev.ports import Liveness
 
 
@@ -65,6 +70,47 @@ def test_a_refused_start_leaves_no_feeder(place):
     assert place.workspace.refusal("cmd-1") is not None
     feeder = feeder_of(place)
     eventually(lambda: gone(feeder))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root to be somebody without processes")
+@pytest.mark.parametrize(
+    ("name", "processes"),
+    # That of its own, its leader's, what is between; bash tries again for a quarter of a minute.
+    [
+        (name, processes)
+        for name in SHELLS
+        for processes in {"bash": [2], "bash-posix": []}.get(name, [2, 3])
+    ],
+)
+def test_a_command_whose_feeder_finds_no_process_is_declined_and_not_run(name, processes):
+    nobody = 1_000_000_000 + os.getpid() * 10 + processes  # zombies of another run would count
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (place := folder / "cmd-1").mkdir()
+        (folder / ".tokens").mkdir()
+        (place / "launch").write_text('enter .\nexec "$@" echo ran >&3\n')
+        for each in ("stdin", "out", "err", "closed"):
+            (place / each).touch()
+        StdinFile(place).prepare()
+        shutil.copy(SUPERVISOR, folder / "supervisor.sh")
+        for each in (folder, *folder.rglob("*")):
+            os.chown(each, nobody, nobody)
+        words = ("supervisor.sh", place, folder / ".tokens/cmd-1", folder, 50)
+        subprocess.run(
+            ["prlimit", f"--nproc={processes}", *SHELLS[name], *map(str, words)],
+            cwd=folder,
+            env={"PATH": os.environ["PATH"]},
+            user=nobody,
+            group=nobody,
+            extra_groups=[],
+            stderr=subprocess.DEVNULL,
+            check=True,
+            timeout=DEADLINE_S,
+        )
+        assert (place / "refused").read_text().startswith("infrastructure\nno process")
+        assert not (place / "exit").exists()
+        assert (place / "out").read_text() == ""
+        assert (place / "done").exists()
 
 
 def test_a_feeder_that_comes_late_to_a_command_that_is_being_removed_ends(place, shell):

@@ -91,6 +91,13 @@ refuse() {
     exit 127
 }
 
+# Declines where no process is to be had, so none for mv either.
+give_up() {
+    printf '%s\n%s\n' infrastructure \
+        "no process can be made in this workspace; end some, or raise its limit" \
+        >"$dir/refused.new" && exec mv "$dir/refused.new" "$dir/refused"
+}
+
 # For launch: go to $1 below the workspace, wherever symlinks lead.
 enter() {
     cd -P -- "$root" || refuse cwd_not_found "the workspace's folder is missing"
@@ -163,7 +170,10 @@ lead() {
         # Opened for both first, as who opens one end waits for the other's, and either may be
         # killed. In between two shells, so that the feeder is no child of the command's.
         exec 8<>fifo 9>fifo <fifo 8<&-
-        (feed 6<>bell 7<stdin </dev/null >&9 2>/dev/null 3>&- 4>&- 9>&- &)
+        # Where it cannot fork, a shell ends by itself.
+        trap give_up EXIT
+        (feed 6<>bell 7<stdin </dev/null >&9 2>/dev/null 3>&- 4>&- 9>&- &) || exit
+        trap - EXIT
         exec 9>&-
     fi
     [ ! -e cgroups ] || join
