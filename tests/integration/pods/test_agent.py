@@ -3,9 +3,11 @@ may do to the files that it looks into."""
 
 import hashlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +17,13 @@ from types import SimpleNamespace
 import pytest
 
 from integration.workspaces.late_feeder import held_feeder
-from integration.workspaces.place import SHELLS, eventually, gone
+from integration.workspaces.place import (
+    SHELLS,
+    THREADS_RUN_ON,
+    eventually,
+    gone,
+    only_its_threads_run,
+)
 from kubernetes_stand_in.images import DISTROLESS
 from rdev.adapters.workspaces import local_workspace
 from rdev.adapters.workspaces.kubernetes import pod_shell
@@ -238,6 +246,19 @@ def test_a_leader_may_decline_until_it_has_become_the_command(agent, shell, tmp_
             assert joins.read() == "0\n"
         eventually(lambda: workspace.refusal("cmd-1"))
     assert workspace.refusal("cmd-1")[0] == "cwd_not_found"
+
+
+@pytest.mark.parametrize(("name", "code"), [("TERM", 143), ("KILL", 137)])
+def test_a_command_of_which_only_threads_run_on_is_ended(agent, shell, tmp_path, name, code):
+    place, token = put(agent), agent.commands / ".tokens/cmd-1"
+    run = shlex.join([sys.executable, "-c", THREADS_RUN_ON])
+    (place / "launch").write_text(f'enter .\nexec "$@" {run}\n')
+    with supervised(shell, place, tmp_path):
+        eventually(lambda: token.exists() and token.read_text().endswith("\n"))
+        eventually(lambda: only_its_threads_run(int(token.read_text().partition(":")[0])))
+        assert agent.ask("survivors cmd-1")[1] == "1"
+        assert agent.ask(f"signal cmd-1 {name}")[0] == "."
+    assert (place / "exit").read_text() == f"{code}\n"
 
 
 def test_what_was_seen_of_a_command_is_not_asked_again(agent, shell, tmp_path):

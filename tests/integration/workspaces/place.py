@@ -27,6 +27,13 @@ SHELLS = {
 }
 assert {"dash", "bash"} & SHELLS.keys(), "install dash or bash to test the supervisor"
 
+THREADS_RUN_ON = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(100,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+"""For Python: the process looks like a zombie, and is none."""
+
 
 def eventually(holds: Callable[[], object]) -> None:
     """For what no event announces."""
@@ -121,4 +128,10 @@ def gone(pid: int) -> bool:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return True
-    return stat.rpartition(")")[2].split()[0] in "ZX"
+    fields = stat.rpartition(")")[2].split()
+    return fields[0] in "ZX" and int(fields[17]) <= 1  # threads
+
+
+def only_its_threads_run(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return stat[0] == "Z" and int(stat[17]) > 1

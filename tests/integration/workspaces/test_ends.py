@@ -2,13 +2,15 @@
 tests/conformance/workspaces."""
 
 import os
+import shlex
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from integration.workspaces.place import eventually, gone
+from integration.workspaces.place import THREADS_RUN_ON, eventually, gone, only_its_threads_run
 from rdev.adapters.workspaces import start_token
 from rdev.domain.commands import Exit
 from rdev.ports import Liveness
@@ -86,3 +88,25 @@ def test_after_a_reboot_a_process_of_the_leaders_id_is_none_of_its(place):
             assert other.poll() is None
         finally:
             other.kill()
+
+
+@pytest.mark.parametrize(("name", "code"), [("TERM", 143), ("KILL", 137)])
+def test_a_command_of_which_only_threads_run_on_is_ended(place, name, code):
+    place.workspace.start(place.launch(sys.executable, "-c", THREADS_RUN_ON))
+    leader = taker_of(place).leader.pid
+    eventually(lambda: only_its_threads_run(leader))
+    assert place.workspace.survivors("cmd-1") == 1
+    place.workspace.signal("cmd-1", name)
+    place.finish()
+    assert place.result()[0] == code
+
+
+def test_a_descendant_of_which_only_threads_run_on_is_killed(place):
+    run = shlex.join([sys.executable, "-c", THREADS_RUN_ON])
+    place.workspace.start(place.sh(f"{run} & echo $!; read -r go; exit 3", stdin_open=True))
+    pid = int(place.said())
+    eventually(lambda: only_its_threads_run(pid))
+    place.workspace.feed("cmd-1", 0, b"go\n")
+    place.finish()
+    assert gone(pid)
+    assert place.result()[0] == 3

@@ -1,7 +1,8 @@
 """What /proc tells of processes: whether one is still the same, and which belong to a command.
 
 A process is named by pid and start time (field 22 of /proc/PID/stat): pids come round again,
-the pair does not before the next boot. Zombies count as dead.
+the pair does not before the next boot. Zombies count as dead, but for those of which the first
+thread alone has ended.
 """
 
 import os
@@ -119,7 +120,8 @@ def _stat(pid: int) -> _Stat | None:
     except OSError:
         return None
     fields = text[text.rfind(b")") + 2 :].split()
-    return _Stat(zombie=fields[0] in (b"Z", b"X"), group=int(fields[2]), start=int(fields[19]))
+    zombie = fields[0] in (b"Z", b"X") and int(fields[17]) <= 1  # threads
+    return _Stat(zombie=zombie, group=int(fields[2]), start=int(fields[19]))
 
 
 def _environment(pid: int) -> bytes:

@@ -224,14 +224,15 @@ members() {
 }
 
 # Whether the leader's process group has a member that is no zombie: where nobody reaps orphans
-# (a pod whose PID 1 does not), zombies keep the group in being for ever.
+# (a pod whose PID 1 does not), zombies keep the group in being for ever. One with more threads than
+# one is none: its first has ended, the others run.
 in_group() {
     for place in /proc/[0-9]*/stat; do
         read -r stat <"$place" || continue
-        # shellcheck disable=SC2086  # state, parent, group
+        # shellcheck disable=SC2086  # state, parent, group, and as the 18th threads
         set -- ${stat##*) }
-        case $3:$1 in
-        "$leader":[ZX]) ;;
+        case $3:$1:${18} in
+        "$leader":[ZX]:[01]) ;;
         "$leader":*) return 0 ;;
         esac
     done

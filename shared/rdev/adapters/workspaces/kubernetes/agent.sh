@@ -106,15 +106,16 @@ measure() {
     size=${5-}
 }
 
-# Whether the process $1 is the one that began at $2, and no zombie. Sets group to its own.
+# Whether the process $1 is the one that began at $2, and no zombie. Sets group to its own. Where
+# there are more threads than one, only the first has ended, and the others run.
 alive() {
     read -r stat <"/proc/$1/stat" || return 1
     # shellcheck disable=SC2086  # to be split; the program's name, with its ")", is cut off
     set -- "$2" ${stat##*) }
     group=$4
     [ "$1" = "${21}" ] || return 1
-    case $2 in
-    [ZX]) return 1 ;;
+    case $2:${19} in
+    [ZX]:[01]) return 1 ;;
     esac
 }
 
@@ -159,13 +160,14 @@ find_members() {
     [ -n "$leader" ] || return 0
     for place in /proc/[0-9]*/stat; do
         read -r stat <"$place" || continue
-        # shellcheck disable=SC2086  # state, parent, group
+        # shellcheck disable=SC2086  # state, parent, group, and as the 18th threads
         set -- ${stat##*) }
+        state=$1:${18}
         [ "$3" = "$leader" ] && [ "${20}" -ge "$begun" ] || continue
         place=${place#/proc/}
         place=${place%/stat}
-        case $1:" $members " in
-        [ZX]:* | *" $place "*) ;;
+        case $state:" $members " in
+        [ZX]:[01]:* | *" $place "*) ;;
         *) members="$members $place" ;;
         esac
     done
