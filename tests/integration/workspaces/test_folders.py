@@ -1,11 +1,14 @@
 """Making and deleting workspaces, and what happens when the disk does not play along."""
 
+import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from integration.workspaces.place import gone
+from rdev.adapters.workspaces import local
 from rdev.errors import InvalidRequest, WorkspaceUnavailable
 from rdev.ports import Liveness
 
@@ -40,6 +43,30 @@ def test_delete_kills_what_runs_and_follows_no_symlink(one_place, tmp_path):
     assert not list((tmp_path / "workspaces").iterdir())
     assert (tmp_path / "other/file").exists()
     assert gone(pid)
+
+
+def test_what_a_killed_process_left_of_deleting_or_cloning_is_pruned(one_place, monkeypatch):
+    """Nobody asks for it again: its record is gone."""
+    left = [one_place.root.with_name(name) for name in (".old.gone.1", ".new.cloned.1")]
+    left.append(one_place.commands.with_name(".old.gone.2"))
+    for folder in left:
+        (folder / "cmd-1").mkdir(parents=True)
+    one_place.workspaces.prune()
+    assert all(folder.exists() for folder in left), "somebody may be at it"
+    monkeypatch.setattr(local, "_HALF_DONE_AGE_S", -1.0)
+    with subprocess.Popen(["sleep", "60"]) as feeder:
+        start = Path(f"/proc/{feeder.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        (left[-1] / "cmd-1/feeder").write_text(f"{feeder.pid}:{start}\n")
+        one_place.workspaces.prune()
+        assert feeder.wait(60) == -signal.SIGKILL
+    assert not any(folder.exists() for folder in left)
+    assert one_place.root.exists()
+
+
+def test_a_stray_file_is_deleted_with_the_rest(one_place, tmp_path):
+    (one_place.commands / ".stray").touch()
+    one_place.workspaces.delete("demo")
+    assert not list((tmp_path / "commands").iterdir())
 
 
 def test_nothing_starts_in_a_deleted_workspace(one_place):

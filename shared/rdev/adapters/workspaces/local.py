@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,8 +117,6 @@ class LocalWorkspaces:
 
     def delete(self, project_id: str) -> None:
         """The folder goes first, so that nothing can start in it any more."""
-        from rdev.adapters.workspaces.stdin_file import StdinFile  # not for those who only read
-
         root, commands = self._folders(project_id)
         with asking(f"cannot delete the workspace {project_id}"):
             old_root = _put_aside(root)
@@ -128,8 +127,8 @@ class LocalWorkspaces:
                         workspace.abolish(folder.name)
             old_commands = _put_aside(commands)
             # What began after that look has found no folder to run in. Its feeder may be left.
-            for folder in old_commands.iterdir() if old_commands else ():
-                StdinFile(folder).end_feeder()
+            if old_commands is not None:
+                _end_feeders(old_commands)
             for old in (old_root, old_commands):
                 if old is not None:
                     _remove(old)
@@ -173,6 +172,7 @@ class LocalWorkspaces:
                 if _PROJECT.fullmatch(commands.name):
                     removed += _prune(commands, older_than_s)
                     self._prune_cgroups(commands)
+            self._prune_half_done()
         return removed
 
     def close(self) -> None:
@@ -180,6 +180,19 @@ class LocalWorkspaces:
         with self._making:
             if self._made is not None:
                 self._made.close()
+
+    def _prune_half_done(self) -> None:
+        """What was left of projects that were being deleted or cloned."""
+        for parent in (self._workspaces_dir, self._commands_dir):
+            for folder in parent.glob(".*"):
+                if not folder.name.startswith((PREPARING, REMOVING)):
+                    continue
+                with suppress(FileNotFoundError):  # another was faster
+                    # Of its last rename, which its other times do not tell.
+                    if time.time() - folder.stat().st_ctime > _HALF_DONE_AGE_S:
+                        if parent == self._commands_dir:  # what is elsewhere callers made
+                            _end_feeders(folder)
+                        shutil.rmtree(folder, ignore_errors=True)
 
     def _prune_cgroups(self, commands: Path) -> None:
         from rdev.adapters.workspaces.local_workspace import cgroup_prefix
@@ -219,6 +232,14 @@ def _remove(tree: Path) -> None:
         shutil.rmtree(tree, ignore_errors=True)
     if tree.exists():
         shutil.rmtree(tree)
+
+
+def _end_feeders(commands: Path) -> None:
+    from rdev.adapters.workspaces.stdin_file import StdinFile  # not for those who only read
+
+    for folder in commands.iterdir():
+        if folder.is_dir():
+            StdinFile(folder).end_feeder()
 
 
 def _put_aside(folder: Path) -> Path | None:
