@@ -248,6 +248,15 @@ def test_a_leader_may_decline_until_it_has_become_the_command(agent, shell, tmp_
     assert workspace.refusal("cmd-1")[0] == "cwd_not_found"
 
 
+def test_what_was_killed_before_it_signed_its_token_is_told_from_what_began(agent):
+    workspace, _ = over(agent)
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    (put(agent) / f"by:1:1:1:1:{boot}").touch()  # nobody that lives: 1 began otherwise
+    (agent.commands / ".tokens/cmd-1").touch()
+    assert workspace.liveness("cmd-1") is Liveness.ENDED
+    assert workspace.refusal("cmd-1")[0] == "infrastructure"
+
+
 @pytest.mark.parametrize(("name", "code"), [("TERM", 143), ("KILL", 137)])
 def test_a_command_of_which_only_threads_run_on_is_ended(agent, shell, tmp_path, name, code):
     place, token = put(agent), agent.commands / ".tokens/cmd-1"
