@@ -279,6 +279,19 @@ def test_a_client_that_saw_the_end_has_nothing_to_come_back_for(streams, events)
         assert [entry.type for entry in collect(reader)] == [FINISHED]
 
 
+def test_a_client_that_saw_more_than_a_power_cut_left_is_told_the_end(redis_url, client, streams):
+    def record(project_id, command_id):
+        return End(Position(5, 0), b'{"status":"lost"}', expired=False)
+
+    run(streams)
+    with running(redis_url, client, streams, ended=record) as events:
+        for _ in ("in Redis", "on record alone"):
+            for beyond in ("9-0", "6-2"):
+                with events.command_reader(*PLACE, beyond) as reader:
+                    assert [entry.type for entry in collect(reader)] == [FINISHED]
+            streams.delete(*PLACE)
+
+
 def test_a_malformed_id_is_refused_naming_the_field(events):
     with pytest.raises(InvalidRequest, match="Last-Event-ID"):
         events.command_reader(*PLACE, "nonsense", field="Last-Event-ID")
