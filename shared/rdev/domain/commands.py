@@ -181,6 +181,8 @@ class Claim:
     """How often it was put back because its workspace was not there yet."""
     waited_s: float = 0.0
     """How long it has been waiting so, from look to look."""
+    queue_timed_out: bool = False
+    """Its `queue_timeout_s` was over as it was claimed."""
     stopping: Stopping | None = None
     """That an earlier runner had begun to end it."""
     handed_over: bool = False

@@ -69,6 +69,8 @@ class GoingBack:
         that, nor one under its key's limit."""
         if held.cancel:
             return Ending(Status.CANCELLED, ran=False)
+        if held.claim.queue_timed_out:  # most of its wait it is claimed, where no sweep sees it
+            return Ending.never_ran(reason="queue_timeout")
         if held.claim.waited_s > self._rules.workspace_s:
             return Ending.never_ran(reason="workspace_not_ready", message=why)
         if insist(held, self._stopping, lambda: self._hold(held, why)) is None:

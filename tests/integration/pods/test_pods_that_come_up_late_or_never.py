@@ -106,6 +106,17 @@ def test_what_nobody_asked_its_pod_to_start_fails_where_that_never_comes_up(runn
     assert ended.started_at is None
 
 
+def test_what_waits_for_its_pod_waits_no_longer_than_it_may_wait_in_the_queue(running):
+    running.create()
+    running.there.crash_loop(running.pod, CANNOT_START)
+    wait_for(lambda: running.workspaces.state(running.project).state is State.FAILING)
+    with running.runner(sweep_s=3600):  # also between two sweeps, as in a runner that was woken
+        command = running.submit("echo x >>count", queue_timeout_s=1)
+        ended = running.ended(command)
+    assert (ended.status, ended.reason) == (Status.FAILED, "queue_timeout")
+    assert ended.started_at is None
+
+
 def test_one_whose_pod_comes_up_again_later_ends_as_its_files_say(running):
     running.create()
     with running.runner(down_s=60):

@@ -13,7 +13,8 @@ from rdev import failpoints
 from rdev.adapters.postgres.commands import COLUMNS, command_of
 from rdev.domain.commands import Claim, Command, Ending, Status, Stopping, one_line
 
-CLAIMED = f"{COLUMNS}, env, stdin, failures, stopping, waits, waited_s"
+CLAIMED = f"""{COLUMNS}, env, stdin, failures, stopping, waits, waited_s,
+    queued_at + make_interval(secs => queue_timeout_s) < clock_timestamp() as queue_timed_out"""
 
 # Always `epoch = the claim's`; what chaos tests may put here shows that they would notice.
 _OURS = "epoch >= 0 *" if failpoints.without("epoch") else "epoch ="
@@ -255,6 +256,7 @@ def claim_of(row: DictRow) -> Claim:
         failures=row["failures"],
         waits=row["waits"],
         waited_s=row["waited_s"],
+        queue_timed_out=bool(row["queue_timed_out"]),
         running_s=row["running_s"],
         stopping=_stopping(row["stopping"]),
     )
