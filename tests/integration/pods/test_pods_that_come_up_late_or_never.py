@@ -7,6 +7,7 @@ from integration.pods.running import CANNOT_START, Running
 from live_stack import wait_for
 from rdev.domain.commands import Command, Status
 from rdev.domain.workspaces import State
+from rdev.services.pauses import MOST_FAILURES
 
 COUNTED = "echo x >>count; echo begun; until [ -e go ]; do sleep 0.02; done; echo over"
 
@@ -104,6 +105,22 @@ def test_what_nobody_asked_its_pod_to_start_fails_where_that_never_comes_up(runn
         ended = running.ended(command)
     assert (ended.status, ended.reason) == (Status.FAILED, "workspace_not_ready")
     assert ended.started_at is None
+
+
+def test_what_its_pod_refuses_to_start_waits_in_the_queue_also_after_a_runner_died(running):
+    running.create()
+    command = running.submit("echo x >>count")
+    running.dies_at("claim.after")
+    in_the_way = running.root("/data") / "commands" / command.id
+    in_the_way.parent.mkdir(exist_ok=True)
+    in_the_way.write_text("")  # as where its volume is full
+    with running.runner():
+        wait_for(lambda: running.get(command).epoch > MOST_FAILURES + 2)
+        assert not running.get(command).status.final
+        in_the_way.unlink()
+        ended = running.ended(command)
+    assert ended.status is Status.SUCCEEDED
+    assert running.reads("count") == "x\n"
 
 
 def test_what_waits_for_its_pod_waits_no_longer_than_it_may_wait_in_the_queue(running):
