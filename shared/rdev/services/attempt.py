@@ -103,7 +103,7 @@ class Attempt:
             leave_if_told(held, self._stopping)
             unanswered: WorkspaceUnavailable | None = None
             try:
-                seeing = seeing or self._following(held)
+                seeing = giving_up.seeing = seeing or self._following(held)
                 return seeing.to_its_end()
             except LeaveIt:
                 raise
@@ -138,7 +138,7 @@ class Attempt:
                 # From the beginning: what it had in mind may be what is wrong.
                 seeing = self._awaiting(held, exc) if errors.too_many() else None
             if unanswered is not None:
-                lost = giving_up.end(unanswered, seeing)
+                lost = giving_up.end(unanswered)
                 if lost is not None:
                     return lost
             pauses.pause()

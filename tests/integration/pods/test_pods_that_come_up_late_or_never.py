@@ -46,6 +46,22 @@ def test_what_ran_in_a_pod_that_crashes_again_and_again_is_given_up_although_it_
     assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
 
 
+def test_what_ran_in_a_pod_that_does_not_come_up_again_is_given_up_by_runners_that_live_shorter(
+    running,
+):
+    running.create()
+    with running.runner():
+        command = running.submit(COUNTED, timeout_s=3000)
+        running.await_running_command(command, b"begun\n")
+    running.there.crash_loop(running.pod, CANNOT_START)
+    wait_for(lambda: running.workspaces.state(running.project).state is State.FAILING)
+    for _ in range(8):  # as one that was woken, and hands over what still runs
+        with running.runner(down_s=6):
+            time.sleep(2)
+    ended = running.get(command)
+    assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
+
+
 def slow_to_come_up(running: Running) -> None:
     running.there.down = True
     running.stack.callback(setattr, running.there, "down", False)  # the next test has it too
