@@ -402,6 +402,21 @@ def test_a_project_reader_survives_the_loss_of_all_data(streams, events, client)
         assert [e.type for e in collect(reader)] == [GAP, QUEUED, STARTED, OUTPUT, FINISHED]
 
 
+def test_a_project_reader_gets_nothing_again_where_redis_comes_back_with_less(
+    streams, events, client
+):
+    run(streams)
+    (last, _), *_ = client.xrevrange(f"rdev:{{{PROJECT}}}:events", count=1)
+    with events.project_reader(PROJECT, "0") as reader:
+        collect(reader)
+        client.xdel(f"rdev:{{{PROJECT}}}:events", last)
+        (hole,) = collect(reader, until=GAP)
+        run(streams, place=(PROJECT, "cmd-2"))
+        got = collect(reader)
+    assert [entry.type for entry in got] == [QUEUED, STARTED, OUTPUT, FINISHED]
+    assert hole.id < EntryId.of(last)
+
+
 def test_waiting_for_an_end_returns_with_it_and_not_before(streams, events):
     streams.announce(*PLACE, QUEUED, {})
     assert not events.wait_finished(*PLACE, 0.05)
