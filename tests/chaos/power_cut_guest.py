@@ -1,9 +1,8 @@
-"""What runs in the machine whose power is cut: `rdev up` with clients that submit COUNT commands
-each, which take SECONDS, in turn; and after that `rdev up` with somebody who waits for every end.
-What the host is to know is written to the ledger, which is a folder of the host's.
+"""What runs in the machine whose power is cut: `rdev up` with somebody who waits for the end of
+every command that was accepted before; and then with clients that submit COUNT commands each, which
+take SECONDS, in turn. What the host is to know is written to the ledger, a folder of the host's.
 
-    python -m chaos.power_cut_guest submit CLIENTS COUNT SECONDS...
-    python -m chaos.power_cut_guest await
+    python -m chaos.power_cut_guest [LOAD CLIENTS COUNT SECONDS...]
 """
 
 import fcntl
@@ -28,6 +27,8 @@ PORT = 8080
 COMMANDS = "/projects/demo/commands"
 FINAL = ("succeeded", "failed", "cancelled", "timed_out", "lost")
 _PATIENCE_S = 400.0
+_MOST_WAITING = 10
+"""Commands in the queue: more show no more, and whoever comes back has to wait for them."""
 _SET_FLAGS = 0x8914  # SIOCSIFFLAGS of linux/sockios.h
 _UP = 1
 
@@ -36,6 +37,12 @@ def tell(name: str, line: str) -> None:
     fd = os.open(LEDGER / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.write(fd, f"{line}\n".encode())
     os.close(fd)
+
+
+def told(name: str) -> int:
+    """How many lines of this the ledger has."""
+    path = LEDGER / name
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def network_up() -> None:
@@ -68,7 +75,7 @@ def up() -> Http:
         time.sleep(0.1)
 
 
-def submit(http: Http, client: int, count: int, seconds: Sequence[str]) -> None:
+def submit(http: Http, client: str, count: int, seconds: Sequence[str]) -> None:
     for n in range(count):
         tag = f"{client}-{n}"
         pause = seconds[n % len(seconds)]
@@ -76,6 +83,8 @@ def submit(http: Http, client: int, count: int, seconds: Sequence[str]) -> None:
         answer = http.post("/projects/demo/shell", {"command": line})
         if answer.status == 202:
             tell("accepted", f"{answer.data['id']} {tag}")
+            while told("accepted") - told("starts") >= _MOST_WAITING:
+                time.sleep(0.05)
         else:
             time.sleep(0.5)
 
@@ -98,17 +107,21 @@ def end_of(http: Http, command_id: str) -> dict[str, Any]:
     return {**ended.data, "read_sha256": read}
 
 
-def main(what: str, clients: str = "", count: str = "", *seconds: str) -> None:
-    network_up()
-    http = up()
-    if what == "submit":
-        for client in range(int(clients)):
-            threading.Thread(target=submit, args=(http, client, int(count), seconds)).start()
-        return
-    for line in (LEDGER / "accepted").read_text().splitlines():
+def await_all(http: Http) -> None:
+    accepted = LEDGER / "accepted"
+    for line in accepted.read_text().splitlines() if accepted.exists() else ():
         command_id, tag = line.split()
         tell("ends", json.dumps({"id": command_id, "tag": tag, **end_of(http, command_id)}))
     tell("done", "all")
+
+
+def main(load: str = "", clients: str = "0", count: str = "0", *seconds: str) -> None:
+    network_up()
+    http = up()
+    await_all(http)
+    for client in range(int(clients)):
+        asks = (http, f"{load}-{client}", int(count), seconds)
+        threading.Thread(target=submit, args=asks).start()
 
 
 main(*sys.argv[1:])

@@ -279,6 +279,19 @@ def test_a_client_that_saw_the_end_has_nothing_to_come_back_for(streams, events)
         assert [entry.type for entry in collect(reader)] == [FINISHED]
 
 
+def test_a_client_that_saw_more_than_a_power_cut_left_is_told_the_end(redis_url, client, streams):
+    def record(project_id, command_id):
+        return End(Position(5, 0), b'{"status":"lost"}', expired=False)
+
+    run(streams)
+    with running(redis_url, client, streams, ended=record) as events:
+        for _ in ("in Redis", "on record alone"):
+            for beyond in ("9-0", "6-2"):
+                with events.command_reader(*PLACE, beyond) as reader:
+                    assert [entry.type for entry in collect(reader)] == [FINISHED]
+            streams.delete(*PLACE)
+
+
 def test_a_malformed_id_is_refused_naming_the_field(events):
     with pytest.raises(InvalidRequest, match="Last-Event-ID"):
         events.command_reader(*PLACE, "nonsense", field="Last-Event-ID")
@@ -387,6 +400,21 @@ def test_a_project_reader_survives_the_loss_of_all_data(streams, events, client)
         lose_all_data(client)
         run(streams, place=(PROJECT, "cmd-2"))
         assert [e.type for e in collect(reader)] == [GAP, QUEUED, STARTED, OUTPUT, FINISHED]
+
+
+def test_a_project_reader_gets_nothing_again_where_redis_comes_back_with_less(
+    streams, events, client
+):
+    run(streams)
+    (last, _), *_ = client.xrevrange(f"rdev:{{{PROJECT}}}:events", count=1)
+    with events.project_reader(PROJECT, "0") as reader:
+        collect(reader)
+        client.xdel(f"rdev:{{{PROJECT}}}:events", last)
+        (hole,) = collect(reader, until=GAP)
+        run(streams, place=(PROJECT, "cmd-2"))
+        got = collect(reader)
+    assert [entry.type for entry in got] == [QUEUED, STARTED, OUTPUT, FINISHED]
+    assert hole.id < EntryId.of(last)
 
 
 def test_waiting_for_an_end_returns_with_it_and_not_before(streams, events):

@@ -166,6 +166,15 @@ class Stopping:
 
 
 @dataclass(frozen=True, slots=True)
+class Outage:
+    """For how long a workspace has not run, without an answer since; of that, for how long it has
+    not been on its way either."""
+
+    down_s: float = 0.0
+    failing_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A command that a runner holds under the epoch in it, with what starting it needs."""
 
@@ -181,10 +190,14 @@ class Claim:
     """How often it was put back because its workspace was not there yet."""
     waited_s: float = 0.0
     """How long it has been waiting so, from look to look."""
+    queue_timed_out: bool = False
+    """Its `queue_timeout_s` was over as it was claimed."""
     stopping: Stopping | None = None
     """That an earlier runner had begun to end it."""
     handed_over: bool = False
     """That the runner before gave it back as it ended; else that one's lease ran out."""
+    outage: Outage = Outage()
+    """Of its workspace, as the runner before gave it back."""
 
     @property
     def surely_first(self) -> bool:

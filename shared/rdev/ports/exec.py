@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from rdev.domain.commands import Claim, Command, Ending, Priority, Stopping, Submission
+    from rdev.domain.commands import Claim, Command, Ending, Outage, Priority, Stopping, Submission
     from rdev.domain.input import InputState, WaitingInput
     from rdev.domain.sweeps import LastSweep
 
@@ -74,7 +74,11 @@ class QueueTable(Protocol):
         first_output_s: Mapping[str, float] = ...,
     ) -> Mapping[str, bool]: ...
     def release(
-        self, held: Sequence[tuple[str, int]], *, first_output_s: Mapping[str, float] = ...
+        self,
+        held: Sequence[tuple[str, int]],
+        *,
+        first_output_s: Mapping[str, float] = ...,
+        outages: Mapping[str, Outage] = ...,
     ) -> None: ...
     def asked(self, command_id: str, epoch: int, life: str, boot_id: str | None) -> bool: ...
     def started(

@@ -97,19 +97,20 @@ class Attempt:
         pauses, errors = Pauses(self._stopping), Errors()
         giving_up = GivingUp(held, self._lifecycle, self._workspaces, self._streams, self._rules)
         unreachable = 0
-        asked = False  # whether its workspace may have been asked to start it
+        # Whether its workspace may have been asked to start it; by us where it may have heard that.
+        asked = not self._never_asked(held)
         while True:
             leave_if_told(held, self._stopping)
             unanswered: WorkspaceUnavailable | None = None
             try:
-                seeing = seeing or self._following(held)
+                seeing = giving_up.seeing = seeing or self._following(held)
                 return seeing.to_its_end()
             except LeaveIt:
                 raise
             except WorkspaceNotReady as exc:
                 metrics.WORKSPACE_FAILURES.add("not_ready")
                 asked = asked or _asked_to_start(seeing)
-                if not asked and self._never_asked(held):
+                if not asked:
                     return self._going_back.wait_for(held, exc.message)
                 log.info("workspace of %s: %s", held.claim.command.id, exc)
                 unanswered = exc
@@ -118,7 +119,7 @@ class Attempt:
                 log.warning("workspace of %s: %s", held.claim.command.id, exc)
                 unreachable += 1
                 asked = asked or _asked_to_start(seeing)
-                if not asked and self._never_asked(held):
+                if not asked:
                     # One that can be stopped may be on its way: a node, a kubelet, the API.
                     back = self._going_back
                     again = back.wait_for if self._workspaces.stoppable else back.put_back
@@ -132,12 +133,12 @@ class Attempt:
             except Exception as exc:
                 log.exception("following %s", held.claim.command.id)
                 asked = asked or _asked_to_start(seeing)
-                if not asked and self._never_asked(held):
+                if not asked:
                     return self._going_back.put_back(held, _why(exc))
                 # From the beginning: what it had in mind may be what is wrong.
                 seeing = self._awaiting(held, exc) if errors.too_many() else None
             if unanswered is not None:
-                lost = giving_up.end(unanswered, seeing)
+                lost = giving_up.end(unanswered)
                 if lost is not None:
                     return lost
             pauses.pause()

@@ -169,11 +169,13 @@ class Events:
             raise Gone("This command's output is no longer kept.")
 
     def _is_over(self, project_id: str, command_id: str, seen: EntryId, tail: Tail) -> bool:
+        """Whether that client was given its end. Who has seen more than there is, as before a power
+        cut, was not."""
         if tail.finished:
-            return seen >= tail.last_id
+            return seen == tail.last_id
         if seen > tail.last_id and self._ended is not None:  # Redis lost some of it
             record = self._ended(project_id, command_id)
-            return record is not None and seen >= finished_id(record.totals)
+            return record is not None and seen == finished_id(record.totals)
         return False
 
 

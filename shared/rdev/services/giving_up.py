@@ -9,7 +9,7 @@ Meanwhile its commands do not stand in the way of those of other workspaces.
 
 import time
 
-from rdev.domain.commands import Ending, Status, one_line
+from rdev.domain.commands import Ending, Outage, Status, one_line
 from rdev.errors import Unavailable, WorkspaceUnavailable, WorkspaceUnfit
 from rdev.ports import EventStreams, Workspaces
 from rdev.services.awaiting import Awaiting
@@ -37,16 +37,20 @@ class GivingUp:
         self._streams = streams
         self._rules = rules
         self._gone, self._silent = Missing(rules.gone_s), Missing(rules.silent_s)
-        self._down = Missing(rules.workspace_s)
-        self._failing = Missing(min(rules.down_s, rules.workspace_s))
+        before = held.claim.outage
+        self._down = Missing(rules.workspace_s, for_s=before.down_s)
+        self._failing = Missing(min(rules.down_s, rules.workspace_s), for_s=before.failing_s)
         self._slow = Missing(rules.aside_s)
         self._began = time.monotonic()
+        self.seeing: Following | Awaiting | None = None
+        """Who follows it."""
+        held.outage = self._outage
 
-    def end(self, why: WorkspaceUnavailable, seeing: Following | Awaiting | None) -> Ending | None:
+    def end(self, why: WorkspaceUnavailable) -> Ending | None:
         """The end of a command whose workspace did not answer just now, with these words; None: it
-        is to be asked again. `seeing`: who has been following it."""
+        is to be asked again."""
         command = self._held.claim.command
-        answered_at = seeing.answered_at if seeing else 0.0
+        answered_at = self._answered_at
         if self._slow.for_long(missing=True, there_at=answered_at):
             self._held.step_aside()
         silent = self._silent.for_long(missing=True, there_at=answered_at)
@@ -69,6 +73,15 @@ class GivingUp:
             output=tail.position,
             ran=ran,
         )
+
+    @property
+    def _answered_at(self) -> float:
+        return self.seeing.answered_at if self.seeing else 0.0
+
+    def _outage(self) -> Outage:
+        """So that who takes over need not count anew: a runner lives shorter than some wait."""
+        answered_at = self._answered_at
+        return Outage(self._down.lasted_s(answered_at), self._failing.lasted_s(answered_at))
 
     def _why_gone(self, why: WorkspaceUnavailable) -> str | None:
         """Why the workspace is certainly gone with what ran in it; None: nobody can say that."""

@@ -11,7 +11,7 @@ from rdev.failpoints import reach
 from rdev.ports import Transactions, Workspaces
 from rdev.services import facts
 from rdev.services.asked import Asked
-from rdev.services.leases import Held, insist, leave
+from rdev.services.leases import Held, insist
 from rdev.services.pauses import MOST_FAILURES
 from rdev.services.rules import Rules
 
@@ -24,6 +24,9 @@ _LEAST_LOOKS = 10
 without runners: neither says that its workspace does not come up."""
 _LOOKS_APART_S = 5.0
 """As much as lies between two is counted in any case."""
+_CANCELLED = Ending(Status.CANCELLED, ran=False)
+"""Also of what the row does not let go back, which its cancel alone can be the reason for: where
+the lease is lost instead, this ends nothing."""
 
 
 class GoingBack:
@@ -51,7 +54,7 @@ class GoingBack:
         if held.cancel or held.claim.failures + 1 >= MOST_FAILURES:
             self.forestalled(held)
             if held.cancel:
-                return Ending(Status.CANCELLED, ran=False)
+                return _CANCELLED
             return Ending.never_ran(reason="infrastructure", message=why)
         try:
             self._workspaces.of(command.project_id, command.workspace_life).clean(command.id)
@@ -60,19 +63,19 @@ class GoingBack:
         reach("requeue.before")
         requeued = insist(held, self._stopping, lambda: self._requeue(held))
         reach("requeue.after")
-        if requeued is None:  # or its cancel was asked for: the next claim sees to it
-            leave(held)
-        return None
+        return _CANCELLED if requeued is None else None
 
     def wait_for(self, held: Held, why: str) -> Ending | None:
         """Back into the queue, where it waits for its workspace: no runner's place is taken up by
         that, nor one under its key's limit."""
         if held.cancel:
-            return Ending(Status.CANCELLED, ran=False)
+            return _CANCELLED
+        if held.claim.queue_timed_out:  # most of its wait it is claimed, where no sweep sees it
+            return Ending.never_ran(reason="queue_timeout")
         if held.claim.waited_s > self._rules.workspace_s:
             return Ending.never_ran(reason="workspace_not_ready", message=why)
         if insist(held, self._stopping, lambda: self._hold(held, why)) is None:
-            leave(held)
+            return _CANCELLED
         self._on_wait()
         reach("wait.after")
         return None

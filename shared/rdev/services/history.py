@@ -146,7 +146,8 @@ class ProjectHistory:
             latest = self._hub.feed.latest([self._project_id])[self._project_id]
             if latest >= self.seen:
                 return [], latest == self.seen
-            return [self._gap(START)], False  # Redis lost what this reader has seen
+            # Redis lost the last of what this reader has seen: up to there it has seen everything.
+            return [self._gap(latest)], False
         frames = self._hub.frames.of(self._project_id, notices, elsewhere=self._stored.look_up)
         before = notices[0].previous
         if self.seen not in (before, START):  # from 0: from what is kept

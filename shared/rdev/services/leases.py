@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
-from rdev.domain.commands import Claim
+from rdev.domain.commands import Claim, Outage
 from rdev.errors import StoreUnavailable
 from rdev.ports import Transactions
 from rdev.services.pauses import Pauses
@@ -40,6 +40,8 @@ class Held:
     """Somebody rang for the command: its row or its input has changed."""
     step_aside: Callable[[], None] = lambda: None
     """To be called where its workspace has not answered for long: others are to have the slot."""
+    outage: Callable[[], Outage] = Outage
+    """Of its workspace, as this process has seen it."""
     aside: bool = False
     """It takes up no slot."""
     start_recorded: bool = False
@@ -127,13 +129,20 @@ class Leases:
         with self._asking:
             self._given_back = True
             with transaction() as tx:
-                tx.queue.release(self.pairs(), first_output_s=self.first_outputs())
+                tx.queue.release(
+                    self.pairs(), first_output_s=self.first_outputs(), outages=self._outages()
+                )
 
     def first_outputs(self) -> dict[str, float]:
         """How many seconds ago each first wrote something, where this process has seen it."""
         with self._lock:
             held = list(self._held.items())
         return {each: ago_s for each, mine in held if (ago_s := mine.first_output_s) is not None}
+
+    def _outages(self) -> dict[str, Outage]:
+        with self._lock:
+            held = list(self._held.items())
+        return {each: mine.outage() for each, mine in held}
 
     def rung(self, command_ids: Iterable[str]) -> list[Held]:
         """Those of ours that somebody rang for, marked as such."""

@@ -44,9 +44,10 @@ class Missing:
     """Whether something has been missing, each time it was looked for, for more than `gone_s`
     and so is gone: what is being replaced is missing for a moment."""
 
-    def __init__(self, gone_s: float) -> None:
+    def __init__(self, gone_s: float, *, for_s: float = 0.0) -> None:
+        """`for_s`: others have missed it for so long already."""
         self._gone_s = gone_s
-        self._since: float | None = None
+        self._since = time.monotonic() - for_s if for_s else None
 
     def for_long(self, *, missing: bool, there_at: float = 0.0) -> bool:
         """`there_at`: when it was last seen by other means (monotonic)."""
@@ -57,3 +58,9 @@ class Missing:
         if self._since is None or self._since < there_at:
             self._since = now
         return now - self._since > self._gone_s
+
+    def lasted_s(self, there_at: float) -> float:
+        """For how long, until now."""
+        if self._since is None or self._since < there_at:
+            return 0.0
+        return time.monotonic() - self._since

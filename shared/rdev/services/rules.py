@@ -15,8 +15,7 @@ class Rules:
     gone_s: float = 15.0
     """After how long a workspace that is not there is gone, with the commands in it."""
     down_s: float = 300.0
-    """For how long one must not have run before what ran in it is given up. Less than a runner on
-    Knative lives: who takes over counts anew."""
+    """For how long one must not have run before what ran in it is given up."""
     aside_s: float = 10.0
     """For how long one that is there must not have answered before its commands use no slots."""
     flush_s: float = 10.0

@@ -7,6 +7,7 @@ from integration.pods.running import CANNOT_START, Running
 from live_stack import wait_for
 from rdev.domain.commands import Command, Status
 from rdev.domain.workspaces import State
+from rdev.services.pauses import MOST_FAILURES
 
 COUNTED = "echo x >>count; echo begun; until [ -e go ]; do sleep 0.02; done; echo over"
 
@@ -42,6 +43,22 @@ def test_what_ran_in_a_pod_that_crashes_again_and_again_is_given_up_although_it_
 
         wait_for(over)
         ended = running.get(command)
+    assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
+
+
+def test_what_ran_in_a_pod_that_does_not_come_up_again_is_given_up_by_runners_that_live_shorter(
+    running,
+):
+    running.create()
+    with running.runner():
+        command = running.submit(COUNTED, timeout_s=3000)
+        running.await_running_command(command, b"begun\n")
+    running.there.crash_loop(running.pod, CANNOT_START)
+    wait_for(lambda: running.workspaces.state(running.project).state is State.FAILING)
+    for _ in range(8):  # as one that was woken, and hands over what still runs
+        with running.runner(down_s=6):
+            time.sleep(2)
+    ended = running.get(command)
     assert (ended.status, ended.reason) == (Status.LOST, "workspace_lost")
 
 
@@ -103,6 +120,33 @@ def test_what_nobody_asked_its_pod_to_start_fails_where_that_never_comes_up(runn
     with running.runner(workspace_s=1):
         ended = running.ended(command)
     assert (ended.status, ended.reason) == (Status.FAILED, "workspace_not_ready")
+    assert ended.started_at is None
+
+
+def test_what_its_pod_refuses_to_start_waits_in_the_queue_also_after_a_runner_died(running):
+    running.create()
+    command = running.submit("echo x >>count")
+    running.dies_at("claim.after")
+    in_the_way = running.root("/data") / "commands" / command.id
+    in_the_way.parent.mkdir(exist_ok=True)
+    in_the_way.write_text("")  # as where its volume is full
+    with running.runner():
+        wait_for(lambda: running.get(command).epoch > MOST_FAILURES + 2)
+        assert not running.get(command).status.final
+        in_the_way.unlink()
+        ended = running.ended(command)
+    assert ended.status is Status.SUCCEEDED
+    assert running.reads("count") == "x\n"
+
+
+def test_what_waits_for_its_pod_waits_no_longer_than_it_may_wait_in_the_queue(running):
+    running.create()
+    running.there.crash_loop(running.pod, CANNOT_START)
+    wait_for(lambda: running.workspaces.state(running.project).state is State.FAILING)
+    with running.runner(sweep_s=3600):  # also between two sweeps, as in a runner that was woken
+        command = running.submit("echo x >>count", queue_timeout_s=1)
+        ended = running.ended(command)
+    assert (ended.status, ended.reason) == (Status.FAILED, "queue_timeout")
     assert ended.started_at is None
 
 

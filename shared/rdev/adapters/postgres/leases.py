@@ -11,9 +11,10 @@ from psycopg.types.json import Jsonb
 
 from rdev import failpoints
 from rdev.adapters.postgres.commands import COLUMNS, command_of
-from rdev.domain.commands import Claim, Command, Ending, Status, Stopping, one_line
+from rdev.domain.commands import Claim, Command, Ending, Outage, Status, Stopping, one_line
 
-CLAIMED = f"{COLUMNS}, env, stdin, failures, stopping, waits, waited_s"
+CLAIMED = f"""{COLUMNS}, env, stdin, failures, stopping, waits, waited_s,
+    queued_at + make_interval(secs => queue_timeout_s) < clock_timestamp() as queue_timed_out"""
 
 # Always `epoch = the claim's`; what chaos tests may put here shows that they would notice.
 _OURS = "epoch >= 0 *" if failpoints.without("epoch") else "epoch ="
@@ -22,6 +23,7 @@ _OURS = "epoch >= 0 *" if failpoints.without("epoch") else "epoch ="
 _FIRST_OUTPUT = """coalesce(c.first_output_at,
     clock_timestamp() - make_interval(secs => held.first_output_s))"""
 _NONE_YET: Mapping[str, float] = {}
+_NO_OUTAGES: Mapping[str, Outage] = {}
 
 _NO_LEASE_IS_LONGER_S = 300.0
 """Or ten times our own: what ends later than that was given before the database's clock was set
@@ -49,15 +51,17 @@ class LeaseRows:
             f"""
             update commands set epoch = epoch + 1, runner = %(runner)s,
                 lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s),
-                boot_id = coalesce(boot_id, %(boot_id)s)
+                boot_id = coalesce(boot_id, %(boot_id)s), down_s = 0, failing_s = 0
             from (
-                select id as taken_id, lease_until = '-infinity' as handed_over
+                select id as taken_id, lease_until = '-infinity' as handed_over,
+                    down_s as was_down_s, failing_s as was_failing_s
                 from commands where {LEASE_IS_OVER}
                 order by lease_until limit %(limit)s for update skip locked
             ) taken
             where id = taken_id
-            returning {CLAIMED}, handed_over, greatest(0, coalesce(extract(epoch from
-                clock_timestamp() - coalesce(started_at, claimed_at)), 0))::float as running_s
+            returning {CLAIMED}, handed_over, was_down_s, was_failing_s,
+                greatest(0, coalesce(extract(epoch from
+                    clock_timestamp() - coalesce(started_at, claimed_at)), 0))::float as running_s
             """,  # noqa: S608 - constants
             {
                 "runner": runner,
@@ -67,7 +71,14 @@ class LeaseRows:
                 "longest_s": longest_s(lease_s),
             },
         )
-        return [replace(claim_of(row), handed_over=row["handed_over"]) for row in rows]
+        return [
+            replace(
+                claim_of(row),
+                handed_over=row["handed_over"],
+                outage=Outage(row["was_down_s"], row["was_failing_s"]),
+            )
+            for row in rows
+        ]
 
     def renew(
         self,
@@ -99,20 +110,30 @@ class LeaseRows:
         return {row["id"]: row["cancel"] for row in rows}
 
     def release(
-        self, held: Sequence[tuple[str, int]], *, first_output_s: Mapping[str, float] = _NONE_YET
+        self,
+        held: Sequence[tuple[str, int]],
+        *,
+        first_output_s: Mapping[str, float] = _NONE_YET,
+        outages: Mapping[str, Outage] = _NO_OUTAGES,
     ) -> None:
-        """Give leases back, so that another runner need not wait for their end."""
+        """Give leases back, so that another runner need not wait for their end. `outages`: of
+        their workspaces, by command; it counts on from there."""
+        lasted = [outages.get(i, Outage()) for i, _ in held]
         self._sql.execute(
             f"""
-            update commands c set lease_until = '-infinity', first_output_at = {_FIRST_OUTPUT}
-            from unnest(%(ids)s::text[], %(epochs)s::bigint[], %(outputs)s::float[])
-                held (id, epoch, first_output_s)
+            update commands c set lease_until = '-infinity', first_output_at = {_FIRST_OUTPUT},
+                down_s = held.down_s, failing_s = held.failing_s
+            from unnest(%(ids)s::text[], %(epochs)s::bigint[], %(outputs)s::float[],
+                %(down)s::float[], %(failing)s::float[])
+                held (id, epoch, first_output_s, down_s, failing_s)
             where c.id = held.id and c.{_OURS} held.epoch and c.status = 'running'
             """,  # noqa: S608 - constants
             {
                 "ids": [i for i, _ in held],
                 "epochs": [e for _, e in held],
                 "outputs": [first_output_s.get(i) for i, _ in held],
+                "down": [each.down_s for each in lasted],
+                "failing": [each.failing_s for each in lasted],
             },
         )
 
@@ -255,6 +276,7 @@ def claim_of(row: DictRow) -> Claim:
         failures=row["failures"],
         waits=row["waits"],
         waited_s=row["waited_s"],
+        queue_timed_out=bool(row["queue_timed_out"]),
         running_s=row["running_s"],
         stopping=_stopping(row["stopping"]),
     )
