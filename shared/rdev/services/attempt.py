@@ -52,9 +52,9 @@ class Attempt:
         stopping: threading.Event,
         lifecycle: Lifecycle,
         *,
-        on_wait: Callable[[], None],
+        on_wait: Callable[[float], None],
     ) -> None:
-        """`on_wait` is told when a command went back to wait for its workspace."""
+        """`on_wait`: see GoingBack."""
         self._lifecycle = lifecycle
         self._transaction = transaction
         self._streams = streams
@@ -96,7 +96,7 @@ class Attempt:
         seeing: Following | Awaiting | None = None
         pauses, errors = Pauses(self._stopping), Errors()
         giving_up = GivingUp(held, self._lifecycle, self._workspaces, self._streams, self._rules)
-        unreachable = 0
+        unreachable, began = 0, time.monotonic()
         # Whether its workspace may have been asked to start it; by us where it may have heard that.
         asked = not self._never_asked(held)
         while True:
@@ -120,10 +120,7 @@ class Attempt:
                 unreachable += 1
                 asked = asked or _asked_to_start(seeing)
                 if not asked:
-                    # One that can be stopped may be on its way: a node, a kubelet, the API.
-                    back = self._going_back
-                    again = back.wait_for if self._workspaces.stoppable else back.put_back
-                    return again(held, exc.message)
+                    return self._going_back.from_silence(held, exc.message, since=began)
                 in_vain = unreachable >= MOST_FAILURES and not (seeing and seeing.seen_to_start)
                 if in_vain and self._going_back.forestalled(held):
                     return Ending.never_ran(reason="infrastructure", message=exc.message)

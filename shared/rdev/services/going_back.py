@@ -3,6 +3,7 @@ for their workspace. Or they end, where that has been for too long or was asked 
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from rdev.domain.commands import Ending, Status
@@ -24,6 +25,7 @@ _LEAST_LOOKS = 10
 without runners: neither says that its workspace does not come up."""
 _LOOKS_APART_S = 5.0
 """As much as lies between two is counted in any case."""
+_LONGEST_ALONE_S = 30.0
 _CANCELLED = Ending(Status.CANCELLED, ran=False)
 """Also of what the row does not let go back, which its cancel alone can be the reason for: where
 the lease is lost instead, this ends nothing."""
@@ -37,9 +39,10 @@ class GoingBack:
         rules: Rules,
         stopping: threading.Event,
         *,
-        on_wait: Callable[[], None],
+        on_wait: Callable[[float], None],
     ) -> None:
-        """`on_wait` is told when a command went back to wait for its workspace."""
+        """`on_wait` is told when a command went back to wait for its workspace, and in how many
+        seconds that is to be looked at again."""
         self._transaction = transaction
         self._workspaces = workspaces
         self._rules = rules
@@ -65,18 +68,28 @@ class GoingBack:
         reach("requeue.after")
         return _CANCELLED if requeued is None else None
 
-    def wait_for(self, held: Held, why: str) -> Ending | None:
+    def from_silence(self, held: Held, why: str, *, since: float) -> Ending | None:
+        """For one whose workspace does not answer. What can be stopped may be on its way: a node, a
+        kubelet, the API. Asking it took up a runner's place `since` then (monotonic): others are
+        to have more of that."""
+        if not self._workspaces.stoppable:
+            return self.put_back(held, why)
+        alone_s = self._rules.away_share * (time.monotonic() - since)
+        return self.wait_for(held, why, again_s=min(_LONGEST_ALONE_S, alone_s))
+
+    def wait_for(self, held: Held, why: str, *, again_s: float = 0.0) -> Ending | None:
         """Back into the queue, where it waits for its workspace: no runner's place is taken up by
-        that, nor one under its key's limit."""
+        that, nor one under its key's limit. `again_s`: it is not looked at before."""
+        again_s = max(WAIT_AGAIN_S, again_s)
         if held.cancel:
             return _CANCELLED
         if held.claim.queue_timed_out:  # most of its wait it is claimed, where no sweep sees it
             return Ending.never_ran(reason="queue_timeout")
         if held.claim.waited_s > self._rules.workspace_s:
             return Ending.never_ran(reason="workspace_not_ready", message=why)
-        if insist(held, self._stopping, lambda: self._hold(held, why)) is None:
+        if insist(held, self._stopping, lambda: self._hold(held, why, again_s)) is None:
             return _CANCELLED
-        self._on_wait()
+        self._on_wait(again_s)
         reach("wait.after")
         return None
 
@@ -93,11 +106,11 @@ class GoingBack:
         except (WorkspaceUnavailable, CommandRefused):
             return False
 
-    def _hold(self, held: Held, why: str) -> float | None:
+    def _hold(self, held: Held, why: str, for_s: float) -> float | None:
         with self._transaction() as tx:
             waited_s = tx.queue.wait(*held.pair, why, most_s=self._most_s)
             if waited_s is not None:
-                tx.projects.hold(held.claim.command.project_id, WAIT_AGAIN_S)
+                tx.projects.hold(held.claim.command.project_id, for_s)
                 if held.claim.waits == 0:
                     facts.command_waits(tx, held.claim.command)
             return waited_s

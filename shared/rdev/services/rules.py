@@ -16,6 +16,8 @@ class Rules:
     """After how long a workspace that is not there is gone, with the commands in it."""
     down_s: float = 300.0
     """For how long one must not have run before what ran in it is given up."""
+    away_share: float = 3.0
+    """How many times as long as a look at one that does not answer took, it is left alone then."""
     aside_s: float = 10.0
     """For how long one that is there must not have answered before its commands use no slots."""
     flush_s: float = 10.0

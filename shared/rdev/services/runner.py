@@ -94,9 +94,9 @@ class Runner:
             rules.following,
             self._stopping,
             lifecycle or Lifecycle(transaction, workspaces),
-            on_wait=self._look_again_soon,
+            on_wait=self._look_again_in,
         )
-        self._look_again_at: float | None = None
+        self._look_again_at: list[float] = []
         self._claiming = Claiming(
             name,
             transaction,
@@ -189,19 +189,19 @@ class Runner:
             self._leases_first.clear()
         return claim
 
-    def _look_again_soon(self) -> None:
+    def _look_again_in(self, for_s: float) -> None:
         """A command waits for its workspace: no ticket tells when it is to be claimed again."""
-        self._look_again_at = time.monotonic() + 1.5 * WAIT_AGAIN_S
+        self._look_again_at.append(time.monotonic() + for_s + WAIT_AGAIN_S / 2)
 
     def _await_ticket(self, timeout_s: float) -> None:
-        look_at = self._look_again_at
+        look_at = min(self._look_again_at, default=None)
         if look_at is not None:
             timeout_s = min(timeout_s, max(0.01, look_at - time.monotonic()))
         try:
             if self._tickets.take(self.name, timeout_s):
                 self._slots.fill()
             elif look_at is not None and time.monotonic() >= look_at:
-                self._look_again_at = None
+                self._look_again_at.remove(look_at)
                 self._slots.fill()
         except StoreUnavailable as exc:
             log.warning("no tickets: %s", exc)

@@ -135,7 +135,7 @@ def test_what_loses_its_pod_while_it_runs_is_lost_for_the_pods_reason(running, b
 
 def test_what_comes_while_its_node_does_not_answer_waits_in_the_queue_for_it(running):
     running.create()
-    with running.runner(workspace_s=600):
+    with running.runner(workspace_s=600, away_share=0):
         before = node_lost_for_now(running)
         command = running.submit("echo x >>count")
         wait_for(lambda: running.get(command).waiting_for)
@@ -145,6 +145,23 @@ def test_what_comes_while_its_node_does_not_answer_waits_in_the_queue_for_it(run
         node_is_found(running, before)
         assert running.ended(command).status is Status.SUCCEEDED
     assert running.reads("count") == "x\n"
+
+
+def test_what_waits_for_a_node_that_does_not_answer_leaves_most_of_the_slots_to_others(running):
+    running.create()
+    with running.runner(workspace_s=600) as runner:
+        before = node_lost_for_now(running)
+        commands = [running.submit("echo x >>count") for _ in range(8)]
+        wait_for(lambda: all(running.get(each).waiting_for for each in commands))
+        looks, busy = running.get(commands[0]).epoch, []
+        while running.get(commands[0]).epoch < looks + 2:
+            busy.append(runner._slots.busy)
+            time.sleep(0.05)
+        assert sum(busy) / len(busy) < 8 / 2
+        node_is_found(running, before)
+        for each in commands:
+            assert running.ended(each).status is Status.SUCCEEDED
+    assert running.reads("count") == "x\n" * 8
 
 
 def test_what_had_to_be_over_on_a_node_that_does_not_answer_is_given_up_and_ended_later(running):

@@ -63,6 +63,7 @@ class PodShell:
         self._talk: PodTalk | None = None
         self._there: There | None = None
         self._closed = False
+        self._failed_at, self._failure = 0.0, ""
         self._nonce = self._stuck = ""
         self.used_at = time.monotonic()
 
@@ -70,8 +71,9 @@ class PodShell:
         """Raises WorkspaceUnfit, and WorkspaceUnavailable."""
         if self._there is None:
             until = time.monotonic() + timeout_s
+            asked_at = time.monotonic()
             with self._turn(until):
-                self._connected(until)
+                self._connected(until, asked_at)
         assert self._there is not None
         return self._there
 
@@ -85,13 +87,14 @@ class PodShell:
     ) -> Answer:
         """Raises AgentRefused, Unanswered where it may have been heard, WorkspaceUnfit, and
         WorkspaceUnavailable where it was certainly not."""
-        until = time.monotonic() + timeout_s
+        asked_at = time.monotonic()
+        until = asked_at + timeout_s
         heard: Unanswered | None = None
         with self._turn(until):
             while True:
                 kept = self._talk is not None
                 try:
-                    talk = self._connected(until)
+                    talk = self._connected(until, asked_at)
                     return talk.ask(verb, *words, data=data, until=until, bytes_back=bytes_back)
                 except AgentRefused as exc:
                     # This one did nothing. What one before it did, that may have heard it, is
@@ -136,11 +139,18 @@ class PodShell:
         if talk is not None:
             talk.close()
 
-    def _connected(self, until: float) -> PodTalk:
+    def _connected(self, until: float, asked_at: float) -> PodTalk:
         if self._closed:
             raise WorkspaceUnavailable(f"The shell in {self._ref.name} was closed; ask again.")
         if self._talk is None:
-            self._talk = self._connect(until)
+            if asked_at < self._failed_at:  # by whoever tried it while this one waited
+                raise WorkspaceUnavailable(self._failure)
+            try:
+                self._talk = self._connect(until)
+            except WorkspaceUnavailable as exc:
+                self._failed_at, self._failure = time.monotonic(), exc.message
+                raise
+            self._failed_at = 0.0
         return self._talk
 
     def _connect(self, until: float) -> PodTalk:

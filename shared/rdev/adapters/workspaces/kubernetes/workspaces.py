@@ -200,7 +200,7 @@ class KubernetesWorkspaces:
         settled is one that no earlier stop takes away."""
         pod, found = self._view.pod(project_id), self._view.set(project_id)
         if pod is None:
-            return
+            raise WorkspaceNotReady(f"The pod of {project_id} is being replaced.")
         try:
             if found is not None:
                 raw = self._api.get(names.sets_path(found.namespace, found.name))
