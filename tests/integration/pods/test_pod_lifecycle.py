@@ -1,6 +1,6 @@
 """Workspaces made, stopped, started and deleted in a cluster."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -66,7 +66,8 @@ def test_after_a_start_the_cluster_is_asked_until_it_was_seen_to_run(cluster: Cl
 
     cluster.workspaces.create("web", git_url=None)
     cluster.await_state("web", State.RUNNING)
-    for changed_at in (datetime.now(UTC), datetime.now(UTC)):
+    now = datetime.now(UTC)
+    for changed_at in (now - timedelta(seconds=1), now):
         before = asked()
         assert cluster.workspaces.wait_running("web", 60, changed_at=changed_at).running
         seen = asked()
