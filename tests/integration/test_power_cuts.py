@@ -45,8 +45,10 @@ def claimed(house: House) -> Any:
 
 
 def forget(house: House, command: Command) -> None:
-    """As a power cut does of what was on no disk."""
-    shutil.rmtree(house.folder / "c" / PROJECT / command.id)
+    """As a power cut does of what was on no disk. Its supervisor may be at its last file."""
+    folder = house.folder / "c" / PROJECT / command.id
+    aside = folder.rename(folder.with_name(f".{command.id}"))
+    shutil.rmtree(aside, ignore_errors=True)
     _token(house, command).unlink()
 
 
