@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from integration.pods.running import Running
+from integration.pods.running import Running, keeping
 from live_stack import wait_for
 from rdev.adapters.workspaces.kubernetes.access import Access
 from rdev.adapters.workspaces.kubernetes.exec import Execs
 from rdev.adapters.workspaces.kubernetes.pod_ref import PodRef
 from rdev.adapters.workspaces.kubernetes.pod_shell import Place, PodShell
 from rdev.adapters.workspaces.kubernetes.pod_talk import Unanswered
-from rdev.errors import WorkspaceUnavailable
+from rdev.errors import WorkspaceUnavailable, WorkspaceUnfit
 from small_cluster import NAMESPACE
 
 
@@ -53,6 +53,29 @@ def test_closing_one_that_is_busy_waits_for_nobody_and_leaves_no_connection(runn
     with pytest.raises(WorkspaceUnavailable, match="closed"):
         shell.ask("poll", "cmd-1", bytes_back=True)
     assert running.there.execs == before
+
+
+def test_all_who_ask_a_pod_without_a_shell_at_once_are_told_so(running):
+    running.put(keeping("no-shell"))
+    execs = Execs(Access(running.kubeconfig).client, None)
+    ref = PodRef(NAMESPACE, running.pod, "", "app", "")
+    shell = PodShell(execs, ref, Place("/data/commands", "/data/workspace"), drain_s=0.1)
+    told: list[str] = []
+
+    def ask() -> None:
+        with pytest.raises(WorkspaceUnfit) as unfit:
+            shell.there()
+        told.append(unfit.value.reason)
+
+    asking = [threading.Thread(target=ask) for _ in range(3)]
+    with shell._lock:
+        for each in asking:
+            each.start()
+        time.sleep(0.2)  # nothing tells that all of them wait
+    for each in asking:
+        each.join(60)
+    execs.close()
+    assert told == ["no_shell"] * 3
 
 
 def test_one_that_was_stopped_is_killed_and_replaced(running, shell):

@@ -147,6 +147,8 @@ class PodShell:
                 raise WorkspaceUnavailable(self._failure)
             try:
                 self._talk = self._connect(until)
+            except WorkspaceUnfit:  # soon known, and each is to be told why
+                raise
             except WorkspaceUnavailable as exc:
                 self._failed_at, self._failure = time.monotonic(), exc.message
                 raise
