@@ -8,11 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -73,6 +74,21 @@ def _answers(port: int, process: "subprocess.Popen[bytes]", log: Path) -> bool:
         return Http(port).get("/health").status == 200
     except OSError:
         return False
+
+
+def _awaits(pid: int, number: signal.Signals) -> bool:
+    """Whether a process that is stopped was sent a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    sent = next(line for line in status.splitlines() if line.startswith("ShdPnd:"))
+    return bool(int(sent.split()[1], 16) >> number - 1 & 1)
+
+
+def _refuses(port: int) -> bool:
+    try:
+        connected(port).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def connected(port: int) -> socket.socket:
@@ -176,10 +192,34 @@ def test_a_kept_connection_that_is_idle_does_not_hold_a_function_that_is_to_end(
         assert function.process.wait(60) == 0
 
 
-def test_a_connection_that_never_asks_does_not_hold_a_function_that_is_to_end(
-    tmp_path: Path,
+@pytest.mark.parametrize("target", ["events", "system"])
+def test_who_was_connected_as_a_function_was_told_to_end_is_answered(
+    target: str, tmp_path: Path
 ) -> None:
-    with alone("events", tmp_path, timeout_s=60) as function:
+    """Also where nobody had accepted the connection yet, and where it had not asked yet."""
+    with alone(target, tmp_path, timeout_s=60) as function, ExitStack() as stack:
+        (worker,) = psutil.Process(function.process.pid).children()
+        worker.suspend()
+        waiting = [stack.enter_context(connected(function.port)) for _ in range(AT_ONCE)]
+        for connection in waiting[::2]:
+            connection.sendall(HELLO + b"\r\n")
+        function.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: _awaits(worker.pid, signal.SIGTERM))
+        worker.resume()
+        wait_for(lambda: _refuses(function.port))
+        for connection in waiting[1::2]:
+            connection.sendall(HELLO + b"\r\n")
+        for connection in waiting:
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+            connection.close()
+        assert function.process.wait(60) == 0
+
+
+@pytest.mark.parametrize("target", ["events", "system"])
+def test_a_connection_that_never_asks_does_not_hold_a_function_that_is_to_end(
+    target: str, tmp_path: Path
+) -> None:
+    with alone(target, tmp_path, timeout_s=60) as function:
         with connected(function.port) as silent:
             assert Http(function.port).get("/health").status == 200  # so it was accepted before
             told_at = time.monotonic()

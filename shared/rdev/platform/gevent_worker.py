@@ -13,13 +13,13 @@ import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
 from rdev.config import settings
+from rdev.platform.served import FIRST_REQUEST_S
 from rdev.platform.unparsable import Answering
 
 _Waits = WeakKeyDictionary[gevent.Greenlet, gevent.Timeout]
 
-_FIRST_S = 5.0
-"""How long, once told to end, to wait for the first request of a connection: nobody has said that
-it does not come, and unlike a further one it would not be tried again."""
+_ACCEPT_S = 0.05
+"""How long, once told to end, to go on as before, so that who is connected already is accepted."""
 
 
 class Worker(Answering, GeventWorker):  # type: ignore[misc] # gunicorn has no annotations
@@ -51,9 +51,12 @@ class Worker(Answering, GeventWorker):  # type: ignore[misc] # gunicorn has no a
         return timeout
 
     def handle_exit(self, sig: Any, frame: Any) -> None:
+        gevent.spawn_later(_ACCEPT_S, self._end, sig, frame)
+
+    def _end(self, sig: Any, frame: Any) -> None:
         super().handle_exit(sig, frame)
-        gevent.spawn(self._end_waits, self._idle)
-        gevent.spawn_later(_FIRST_S, self._end_waits, self._fresh)
+        self._end_waits(self._idle)
+        gevent.spawn_later(FIRST_REQUEST_S, self._end_waits, self._fresh)
 
     def _end_waits(self, waits: _Waits) -> None:
         """Close what waits for a request, as any server may at any time."""

@@ -11,6 +11,9 @@ from gunicorn.app.base import BaseApplication
 from rdev.config import settings
 from rdev.platform import starting
 
+FIRST_REQUEST_S = 5.0
+"""How long, once told to end, to wait for the first request of a connection: nobody has said that
+it does not come, and unlike a further one it would not be tried again."""
 _LOOK_S = 0.1
 _ALWAYS = {
     # The master is up; then its worker starts, until it has loaded what it serves.
