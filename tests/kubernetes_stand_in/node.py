@@ -29,6 +29,8 @@ class Life:
     restarts: int = 0
     status: dict[str, Any] = field(default_factory=dict)
     ending: bool = False
+    starting: threading.Lock = field(default_factory=threading.Lock)
+    """Held while its container is begun, and waited for by whoever ends it."""
 
 
 class Node(SmallCluster):
@@ -106,8 +108,10 @@ class Node(SmallCluster):
         threading.Thread(target=self._end, args=(name, life, grace_s or 0)).start()
 
     def _end(self, name: str, life: Life, grace_s: float) -> None:
-        if life.container is not None:
-            life.container.terminate(grace_s)
+        with life.starting:
+            container = life.container
+        if container is not None:
+            container.terminate(grace_s)
         with self.changed:
             if grace_s and life.container is not None:  # by force nobody waits for how it ended
                 self.status(name, **self._over(life, life.container.exit_code or 0))
@@ -151,10 +155,10 @@ class Node(SmallCluster):
 
     def restart(self, name: str, life: Life, reason: str = "Error") -> None:
         """In place: the same pod, new processes."""
-        container = life.container
+        with self.changed:
+            container, life.container = life.container, None
         if container is None:
             return
-        life.container = None
         code = container.exit_code if reason == "Error" else 137
         container.kill()
         over = {"exitCode": code or 0, "reason": reason if code else "Completed"}
@@ -165,7 +169,10 @@ class Node(SmallCluster):
     def _start(self, life: Life) -> None:
         pod = life.pod
         try:
-            life.container = self._container(pod, life.restarts)
+            with life.starting:
+                if life.ending:
+                    return
+                life.container = self._container(pod, life.restarts)
             state: dict[str, Any] = {"running": {"startedAt": self.now()}}
         except ImagePullFailed as exc:
             state = {"waiting": {"reason": "ImagePullBackOff", "message": str(exc)}}
