@@ -106,8 +106,16 @@ def test_names_sort_as_their_bytes_lie():
     assert SegmentName.parse(str(names[0]) + "#12ab") is None
 
 
-@pytest.mark.timeout(600)  # many examples: on a busy machine they take their time
-@settings(suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
+@st.composite
+def cuts(draw: st.DrawFn, at: Position, totals: Position) -> list[Position]:
+    """Where an archiver that begins at `at` cuts a stream."""
+    lists = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=8)
+    ahead = draw(lists)
+    out = sorted(min(totals.stdout, at.stdout + stdout) for stdout, _ in ahead)
+    err = sorted(min(totals.stderr, at.stderr + stderr) for _, stderr in ahead)
+    return [*map(Position, out, err), totals]
+
+
 @given(st.data())
 def test_reading_on_from_segment_to_segment_meets_every_byte(data):
     """Given several archivers that each cut one stream as they liked, from where they found it;
@@ -116,11 +124,7 @@ def test_reading_on_from_segment_to_segment_meets_every_byte(data):
     names = []
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.sampled_from([NOTHING, *[name.end for name in names]]))
-        while at != totals:
-            ahead = Position(
-                data.draw(st.integers(at.stdout, totals.stdout)),
-                data.draw(st.integers(at.stderr, totals.stderr)),
-            )
+        for ahead in data.draw(cuts(at, totals)):
             if ahead != at:
                 names.append(SegmentName(at, ahead))
                 at = ahead
