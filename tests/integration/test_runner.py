@@ -60,6 +60,23 @@ def test_a_drain_works_off_the_whole_queue(house: House) -> None:
     assert {house.get(each).status for each in commands} == {Status.SUCCEEDED}
 
 
+def test_what_has_waited_for_longer_than_it_may_does_not_start_although_no_sweep_came(
+    house: House,
+) -> None:
+    """A runner that is woken after a long sleep looks for what to claim first."""
+    command = house.submit("touch ../ran", queue_timeout_s=30.0)
+    house.sql("update commands set queued_at = queued_at - interval '1 minute'")
+    assert not house.runner().drain(ENOUGH_S)
+    ended = house.get(command)
+    assert (ended.status, ended.reason, ended.started_at) == (
+        Status.FAILED,
+        "queue_timeout",
+        None,
+    )
+    assert not (house.folder / "w" / "ran").exists()
+    assert house.streams.tail(PROJECT, command.id).finished
+
+
 def test_a_stopping_runner_leaves_what_runs_to_the_next_one_at_once(house: House) -> None:
     """Nobody is to be told of it: each new version, and each drain that is over, does so."""
     before = taken_over()

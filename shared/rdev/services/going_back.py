@@ -83,8 +83,6 @@ class GoingBack:
         again_s = max(WAIT_AGAIN_S, again_s)
         if held.cancel:
             return _CANCELLED
-        if held.claim.queue_timed_out:  # most of its wait it is claimed, where no sweep sees it
-            return Ending.never_ran(reason="queue_timeout")
         if held.claim.waited_s > self._rules.workspace_s:
             return Ending.never_ran(reason="workspace_not_ready", message=why)
         if insist(held, self._stopping, lambda: self._hold(held, why, again_s)) is None:
