@@ -106,7 +106,7 @@ class GoingBack:
 
     def _hold(self, held: Held, why: str, for_s: float) -> float | None:
         with self._transaction() as tx:
-            waited_s = tx.queue.wait(*held.pair, why, most_s=self._most_s)
+            waited_s = tx.queue.wait(*held.pair, why, most_s=self._most_s, alone_s=for_s)
             if waited_s is not None:
                 tx.projects.hold(held.claim.command.project_id, for_s)
                 if held.claim.waits == 0:
