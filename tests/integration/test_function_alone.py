@@ -45,6 +45,13 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 @contextmanager
 def alone(target: str, folder: Path, timeout_s: float = TIMEOUT_S) -> Iterator[Alone]:
+    with begun(target, folder, timeout_s) as function:
+        wait_for(lambda: _answers(function.port, function.process, function.log))
+        yield function
+
+
+@contextmanager
+def begun(target: str, folder: Path, timeout_s: float = TIMEOUT_S) -> Iterator[Alone]:
     chosen = free_port()
     environment = {
         "PATH": os.environ["PATH"],
@@ -58,7 +65,6 @@ def alone(target: str, folder: Path, timeout_s: float = TIMEOUT_S) -> Iterator[A
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=out, stderr=out)
     try:
-        wait_for(lambda: _answers(chosen, process, log))
         yield Alone(chosen, process, log)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -79,9 +85,14 @@ def _answers(port: int, process: "subprocess.Popen[bytes]", log: Path) -> bool:
 
 def _awaits(pid: int, number: signal.Signals) -> bool:
     """Whether a process that is stopped was sent a signal."""
+    return _has(pid, "ShdPnd", number)
+
+
+def _has(pid: int, which: str, number: signal.Signals) -> bool:
+    """Whether a signal is among these of a process's (see proc(5), /proc/pid/status)."""
     status = Path(f"/proc/{pid}/status").read_text()
-    sent = next(line for line in status.splitlines() if line.startswith("ShdPnd:"))
-    return bool(int(sent.split()[1], 16) >> number - 1 & 1)
+    signals = next(line for line in status.splitlines() if line.startswith(f"{which}:"))
+    return bool(int(signals.split()[1], 16) >> number - 1 & 1)
 
 
 def _suspend(worker: psutil.Process) -> None:
@@ -293,6 +304,21 @@ def test_who_was_connected_as_a_function_was_told_to_end_is_answered(
         for connection in waiting:
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
             connection.close()
+        assert function.process.wait(60) == 0
+
+
+@pytest.mark.parametrize("target", ["events", "system"])
+def test_who_is_connected_as_a_function_that_still_loads_is_told_to_end_is_answered(
+    target: str, tmp_path: Path
+) -> None:
+    with begun(target, tmp_path, timeout_s=60) as function:
+        workers = wait_for(lambda: psutil.Process(function.process.pid).children())
+        # The last of the signals for which gunicorn's worker sets something.
+        wait_for(lambda: _has(workers[0].pid, "SigCgt", signal.SIGABRT))
+        with connected(function.port) as connection:
+            connection.sendall(HELLO + b"\r\n")
+            function.process.send_signal(signal.SIGTERM)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
         assert function.process.wait(60) == 0
 
 
