@@ -1,6 +1,7 @@
 """A function alone, as the image serves it, and what strange clients get of it."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -44,6 +45,13 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 @contextmanager
 def alone(target: str, folder: Path, timeout_s: float = TIMEOUT_S) -> Iterator[Alone]:
+    with begun(target, folder, timeout_s) as function:
+        wait_for(lambda: _answers(function.port, function.process, function.log))
+        yield function
+
+
+@contextmanager
+def begun(target: str, folder: Path, timeout_s: float = TIMEOUT_S) -> Iterator[Alone]:
     chosen = free_port()
     environment = {
         "PATH": os.environ["PATH"],
@@ -57,7 +65,6 @@ def alone(target: str, folder: Path, timeout_s: float = TIMEOUT_S) -> Iterator[A
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=out, stderr=out)
     try:
-        wait_for(lambda: _answers(chosen, process, log))
         yield Alone(chosen, process, log)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -78,9 +85,55 @@ def _answers(port: int, process: "subprocess.Popen[bytes]", log: Path) -> bool:
 
 def _awaits(pid: int, number: signal.Signals) -> bool:
     """Whether a process that is stopped was sent a signal."""
+    return _has(pid, "ShdPnd", number)
+
+
+def _has(pid: int, which: str, number: signal.Signals) -> bool:
+    """Whether a signal is among these of a process's (see proc(5), /proc/pid/status)."""
     status = Path(f"/proc/{pid}/status").read_text()
-    sent = next(line for line in status.splitlines() if line.startswith("ShdPnd:"))
-    return bool(int(sent.split()[1], 16) >> number - 1 & 1)
+    signals = next(line for line in status.splitlines() if line.startswith(f"{which}:"))
+    return bool(int(signals.split()[1], 16) >> number - 1 & 1)
+
+
+def _suspend(worker: psutil.Process) -> None:
+    """From the return on it hears of no signal: of two that come at once the other goes first."""
+    worker.suspend()
+    wait_for(lambda: worker.status() == psutil.STATUS_STOPPED)
+
+
+def _leave_descriptors(worker: psutil.Process, count: int) -> None:
+    """Let a process have as many more than it has."""
+    most = worker.num_fds() + count
+    resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (most, most))
+
+
+@contextmanager
+def _many_who_ask(port: int) -> Iterator[list[BaseException]]:
+    """Each over one connection after the other, until it is refused one; and what else befell
+    them. They are at it when this begins."""
+    answers, befell = list[bytes](), list[BaseException]()
+
+    def ask() -> None:
+        try:
+            while True:
+                with connected(port) as connection:
+                    connection.sendall(HELLO + b"Connection: close\r\n\r\n")
+                    answers.append(connection.recv(65536))
+                assert answers[-1].startswith(b"HTTP/1.1 200 ")
+        except ConnectionRefusedError:
+            return
+        except (OSError, AssertionError) as exc:
+            befell.append(exc)
+
+    asking = [threading.Thread(target=ask) for _ in range(AT_ONCE)]
+    for each in asking:
+        each.start()
+    try:
+        wait_for(lambda: len(answers) > 10 * AT_ONCE)
+        yield befell
+    finally:
+        for each in asking:
+            each.join(60)
 
 
 def _refuses(port: int) -> bool:
@@ -129,6 +182,45 @@ def test_clients_that_say_nothing_keep_nobody_waiting(port: int) -> None:
     finally:
         for connection in silent:
             connection.close()
+
+
+def test_clients_that_do_not_close_keep_nobody_waiting(port: int) -> None:
+    """Who was answered, and told that its connection is over, has some time to close it."""
+    with ExitStack() as stack:
+        answered = [stack.enter_context(connected(port)) for _ in range(40)]
+        for connection in answered:
+            connection.sendall(HELLO + b"Connection: close\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        assert Http(port).get("/health").status == 200
+
+
+def test_a_client_that_sends_on_gets_its_whole_answer(port: int) -> None:
+    """Such as one with a body for which nobody waited."""
+    body = 20 << 20
+    with connected(port) as connection:
+        connection.sendall(b"POST /health HTTP/1.1\r\nHost: x\r\n")
+        connection.sendall(b"Content-Length: %d\r\n\r\n" % body)
+        with suppress(ConnectionError):
+            connection.sendall(b"a" * (1 << 20))
+        answer = b""
+        while data := connection.recv(65536):
+            answer += data
+    assert answer.startswith(b"HTTP/1.1 4")
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    assert b"Content-Length: %d\r\n" % len(rest) in head + b"\r\n"
+
+
+@pytest.mark.parametrize("target", ["events", "system"])
+def test_whom_no_descriptor_is_left_for_waits_and_ends_nobody(target: str, tmp_path: Path) -> None:
+    with alone(target, tmp_path, timeout_s=60) as function, ExitStack() as stack:
+        (worker,) = psutil.Process(function.process.pid).children()
+        _leave_descriptors(worker, AT_ONCE)
+        for _ in range(4 * AT_ONCE):
+            stack.enter_context(connected(function.port))
+        wait_for(lambda: "Too many open files" in function.log.read_text())
+        stack.close()
+        assert Http(function.port).get("/health").status == 200
+        assert psutil.Process(function.process.pid).children() == [worker]
 
 
 def test_a_kept_connection_goes_on_after_its_first_request(port: int) -> None:
@@ -199,7 +291,7 @@ def test_who_was_connected_as_a_function_was_told_to_end_is_answered(
     """Also where nobody had accepted the connection yet, and where it had not asked yet."""
     with alone(target, tmp_path, timeout_s=60) as function, ExitStack() as stack:
         (worker,) = psutil.Process(function.process.pid).children()
-        worker.suspend()
+        _suspend(worker)
         waiting = [stack.enter_context(connected(function.port)) for _ in range(AT_ONCE)]
         for connection in waiting[::2]:
             connection.sendall(HELLO + b"\r\n")
@@ -213,6 +305,78 @@ def test_who_was_connected_as_a_function_was_told_to_end_is_answered(
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
             connection.close()
         assert function.process.wait(60) == 0
+
+
+@pytest.mark.parametrize("target", ["events", "system"])
+def test_who_is_connected_as_a_function_that_still_loads_is_told_to_end_is_answered(
+    target: str, tmp_path: Path
+) -> None:
+    with begun(target, tmp_path, timeout_s=60) as function:
+        workers = wait_for(lambda: psutil.Process(function.process.pid).children())
+        # The last of the signals for which gunicorn's worker sets something.
+        wait_for(lambda: _has(workers[0].pid, "SigCgt", signal.SIGABRT))
+        with connected(function.port) as connection:
+            connection.sendall(HELLO + b"\r\n")
+            function.process.send_signal(signal.SIGTERM)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert function.process.wait(60) == 0
+
+
+def test_who_asks_as_a_function_is_told_to_end_does_not_wait_for_those_who_do_not(
+    tmp_path: Path,
+) -> None:
+    with alone("system", tmp_path, timeout_s=60) as function, ExitStack() as stack:
+        (worker,) = psutil.Process(function.process.pid).children()
+        _suspend(worker)
+        for _ in range(10 * AT_ONCE):
+            stack.enter_context(connected(function.port))
+        asking = stack.enter_context(connected(function.port))
+        asking.sendall(HELLO + b"\r\n")
+        function.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: _awaits(worker.pid, signal.SIGTERM))
+        worker.resume()
+        assert asking.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("target", ["events", "system"])
+def test_a_function_that_is_told_to_end_while_others_connect_answers_who_is_connected(
+    target: str, tmp_path: Path
+) -> None:
+    befell: list[BaseException] = []
+    for _ in range(3):  # it depends on who comes first
+        with (
+            alone(target, tmp_path, timeout_s=60) as function,
+            connected(function.port) as late,
+        ):
+            with _many_who_ask(function.port) as befell_these:
+                function.process.send_signal(signal.SIGTERM)
+            befell += befell_these
+            late.sendall(HELLO + b"\r\n")
+            assert late.recv(65536).startswith(b"HTTP/1.1 200 ")
+            late.close()
+            assert function.process.wait(60) == 0
+            assert "Traceback" not in function.log.read_text()
+    # One may come between the last look for one and the end of listening.
+    assert len(befell) < AT_ONCE / 4, befell
+
+
+def test_a_function_without_descriptors_that_is_told_to_end_answers_who_has_one(
+    tmp_path: Path,
+) -> None:
+    with alone("system", tmp_path, timeout_s=60) as function, ExitStack() as stack:
+        (worker,) = psutil.Process(function.process.pid).children()
+        accepted = stack.enter_context(connected(function.port))
+        assert Http(function.port).get("/health").status == 200
+        _suspend(worker)
+        _leave_descriptors(worker, AT_ONCE)
+        for _ in range(4 * AT_ONCE):
+            stack.enter_context(connected(function.port))
+        function.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: _awaits(worker.pid, signal.SIGTERM))
+        worker.resume()
+        wait_for(lambda: _refuses(function.port))
+        accepted.sendall(HELLO + b"\r\n")
+        assert accepted.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize("target", ["events", "system"])

@@ -43,6 +43,7 @@ class Row:
     waits: bool = False
     """Put back, and not to be claimed yet."""
     looks: int = 0
+    alone_s: float = 0.0
     """How often its workspace was not there."""
     over: bool = False
     """Its lease is over."""
@@ -194,18 +195,19 @@ class QueueMachine(RuleBasedStateMachine):
             assert back == row.failures
 
     @precondition(lambda self: self.claims)
-    @rule(data=st.data())
-    def wait(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), alone_s=st.sampled_from([0.0, 30.0]))
+    def wait(self, data: st.DataObject, alone_s: float) -> None:
         command_id, epoch = data.draw(st.sampled_from(self.claims))
         row = self.rows[command_id]
         waited_s = self.queue.wait(
-            command_id, epoch, "The workspace is starting.", most_s=MOST_WAIT_S
+            command_id, epoch, "The workspace is starting.", most_s=MOST_WAIT_S, alone_s=alone_s
         )
         may = self._holds(command_id, epoch) and not row.started and not row.cancel
         assert (waited_s is not None) == may
         if may:
             row.status, row.waits, row.looks = "queued", False, row.looks + 1
-            assert 0 <= waited_s <= MOST_WAIT_S * (row.looks - 1)
+            row.alone_s += alone_s
+            assert row.alone_s <= waited_s <= row.alone_s + MOST_WAIT_S * (row.looks - 1)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())

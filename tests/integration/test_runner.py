@@ -21,6 +21,7 @@ from rdev.errors import StoreUnavailable
 from rdev.ports import Liveness, metrics
 from rdev.services.closing import Closing
 from rdev.services.exec import Wish
+from rdev.services.going_back import WAIT_AGAIN_S
 from rdev.services.leases import Held, Leases, LeaveIt
 from rdev.services.slots import Slots
 from rdev.services.sweep import Sweep
@@ -58,6 +59,33 @@ def test_a_drain_works_off_the_whole_queue(house: House) -> None:
     commands = [house.submit() for _ in range(30)]
     assert not house.runner().drain(ENOUGH_S)
     assert {house.get(each).status for each in commands} == {Status.SUCCEEDED}
+
+
+def test_what_has_waited_for_longer_than_it_may_does_not_start_although_no_sweep_came(
+    house: House,
+) -> None:
+    """A runner that is woken after a long sleep looks for what to claim first."""
+    command = house.submit("touch ../ran", queue_timeout_s=30.0)
+    house.sql("update commands set queued_at = queued_at - interval '1 minute'")
+    assert not house.runner().drain(ENOUGH_S)
+    ended = house.get(command)
+    assert (ended.status, ended.reason, ended.started_at) == (
+        Status.FAILED,
+        "queue_timeout",
+        None,
+    )
+    assert not (house.folder / "w" / "ran").exists()
+    assert house.streams.tail(PROJECT, command.id).finished
+
+
+def test_one_look_is_for_all_that_are_to_be_looked_at_again(house: House) -> None:
+    """They may have piled up by thousands while tickets kept the runner busy."""
+    runner = house.runner()
+    for _ in range(100):
+        runner._look_again_in(-WAIT_AGAIN_S)
+    runner._look_again_in(ENOUGH_S)
+    runner._await_ticket(0.01)
+    assert len(runner._look_again_at) == 1
 
 
 def test_a_stopping_runner_leaves_what_runs_to_the_next_one_at_once(house: House) -> None:

@@ -292,6 +292,41 @@ def test_a_client_that_saw_more_than_a_power_cut_left_is_told_the_end(redis_url,
             streams.delete(*PLACE)
 
 
+@pytest.mark.parametrize("at_first", ["not noted", "not to be asked"])
+def test_an_end_that_redis_lost_and_the_record_does_not_know_yet_is_told_later(
+    redis_url, client, streams, at_first
+):
+    asked = []
+
+    def record(project_id, command_id):
+        asked.append(command_id)
+        if len(asked) > 1:
+            return End(Position(5, 0), b'{"status":"succeeded"}', expired=False)
+        if at_first == "not to be asked":
+            raise StoreUnavailable
+        return None
+
+    streams.append(*PLACE, STDOUT, Position(), b"hel")
+    with (
+        running(redis_url, client, streams, ended=record) as events,
+        events.command_reader(*PLACE) as reader,
+    ):
+        assert [entry.type for entry in collect(reader)] == [OUTPUT, GAP, FINISHED]
+
+
+def test_whether_a_command_has_ended_is_not_asked_all_the_time(redis_url, client, streams):
+    asked = []
+    streams.append(*PLACE, STDOUT, Position(), b"hel")
+    with (
+        running(redis_url, client, streams, ended=lambda *place: asked.append(place)) as events,
+        events.command_reader(*PLACE) as reader,
+    ):
+        collect(reader, until=OUTPUT)
+        for _ in range(100):
+            assert reader.next(0.02) is None
+    assert 1 < len(asked) < 6
+
+
 def test_a_malformed_id_is_refused_naming_the_field(events):
     with pytest.raises(InvalidRequest, match="Last-Event-ID"):
         events.command_reader(*PLACE, "nonsense", field="Last-Event-ID")

@@ -1,15 +1,21 @@
-"""gunicorn's gevent worker, with a deadline for a client's first request, and whose own end no idle
-connection puts off.
+"""gunicorn's gevent worker, with a deadline for a client's first request, whose own end no idle
+connection puts off, and loses nobody who is connected.
 
 gunicorn's own limit for the headers of a request is the one for idle connections, over a minute: so
 long may a client that sends a byte a second hold each of its connections. And so long, up to its
-grace, it would wait at SIGTERM for a proxy that keeps a connection and has nothing to ask.
+grace, it would wait at SIGTERM for a proxy that keeps a connection and has nothing to ask. For up
+to a second after that it would go on to accept, and then reset whoever is not yet being served.
 """
 
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import gevent
+from gevent.pool import Pool
+from gevent.server import StreamServer
 from gunicorn.workers.ggevent import GeventWorker
 
 from rdev.config import settings
@@ -18,8 +24,17 @@ from rdev.platform.unparsable import Answering
 
 _Waits = WeakKeyDictionary[gevent.Greenlet, gevent.Timeout]
 
-_ACCEPT_S = 0.05
-"""How long, once told to end, to go on as before, so that who is connected already is accepted."""
+_LOOK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    """What connections ask theirs for, also once it is closed."""
+
+    name: Any
+
+    def getsockname(self) -> Any:
+        return self.name
 
 
 class Worker(Answering, GeventWorker):  # type: ignore[misc] # gunicorn has no annotations
@@ -29,6 +44,14 @@ class Worker(Answering, GeventWorker):  # type: ignore[misc] # gunicorn has no a
         """What ends the wait for a further request, by connection; of some it is over already."""
         self._fresh: _Waits = WeakKeyDictionary()
         """The same for a first one."""
+        self._servers: list[StreamServer] = []
+
+    def server_class(self, listener: Any, *, spawn: Pool, **_environ: Any) -> StreamServer:
+        """gunicorn's own, but that we know it."""
+        handle = partial(self.handle, _Listener(listener.getsockname()))
+        server = StreamServer(listener, handle=handle, spawn=spawn)
+        self._servers.append(server)
+        return server
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         for waits in (self._idle, self._fresh):
@@ -51,12 +74,28 @@ class Worker(Answering, GeventWorker):  # type: ignore[misc] # gunicorn has no a
         return timeout
 
     def handle_exit(self, sig: Any, frame: Any) -> None:
-        gevent.spawn_later(_ACCEPT_S, self._end, sig, frame)
+        gevent.spawn(self._end, sig, frame)
 
     def _end(self, sig: Any, frame: Any) -> None:
+        while not self.booted:  # nobody is served yet
+            gevent.sleep(_LOOK_S)
+        if not self.alive:
+            return
+        for server in self._servers:
+            self._take_the_last(server)
         super().handle_exit(sig, frame)
         self._end_waits(self._idle)
         gevent.spawn_later(FIRST_REQUEST_S, self._end_waits, self._fresh)
+
+    def _take_the_last(self, server: StreamServer) -> None:
+        """Accept who is connected by now. Who comes later is refused, and can try elsewhere at
+        once."""
+        with suppress(OSError):  # such as no descriptor left
+            for _ in range(self.cfg.backlog):  # there may always be another one
+                if server.full() or not (came := server.do_read()):
+                    break
+                server.do_handle(*came)
+        server.close()
 
     def _end_waits(self, waits: _Waits) -> None:
         """Close what waits for a request, as any server may at any time."""

@@ -79,7 +79,7 @@ class Attempt:
             span.set("rdev.claim", command.epoch)
             span.set("rdev.project", command.project_id)
             try:
-                ending = self._follow(held)
+                ending = self._overdue(held) or self._follow(held)
                 if ending is not None:
                     self._flush(held, ending)
                     self._finish(held, ending)
@@ -90,6 +90,12 @@ class Attempt:
                 span.set("rdev.status", ending.status if ending else "queued")
         if left:  # no failure, so none to the span
             raise LeaveIt
+
+    def _overdue(self, held: Held) -> Ending | None:
+        """Of what had waited for longer than it may as it was claimed: no sweep had seen that."""
+        if held.claim.queue_timed_out and self._never_asked(held) and not held.cancel:
+            return Ending.never_ran(reason="queue_timeout")
+        return None
 
     def _follow(self, held: Held) -> Ending | None:
         """The command's end, or None where it went back into the queue."""

@@ -25,6 +25,8 @@ from rdev.services.hub import TICK_S, Hub
 from rdev.services.readers import Reader
 from rdev.services.stored import Stored
 
+_TICKS = 4
+"""Of the hub, until a reader looks again whether its command has ended."""
 _PAGE = 16
 """Entries of output read at once: 512 kB at most."""
 _Item = TypeVar("_Item")
@@ -64,6 +66,7 @@ class Events:
             seen,
             ended=self._ended,
             breaks=lambda: self._hub.breaks,
+            again_s=_TICKS * self._hub.tick_s,
         )
         return Reader(self._hub, history, project_id, command_id)
 

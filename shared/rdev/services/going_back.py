@@ -83,8 +83,6 @@ class GoingBack:
         again_s = max(WAIT_AGAIN_S, again_s)
         if held.cancel:
             return _CANCELLED
-        if held.claim.queue_timed_out:  # most of its wait it is claimed, where no sweep sees it
-            return Ending.never_ran(reason="queue_timeout")
         if held.claim.waited_s > self._rules.workspace_s:
             return Ending.never_ran(reason="workspace_not_ready", message=why)
         if insist(held, self._stopping, lambda: self._hold(held, why, again_s)) is None:
@@ -108,7 +106,7 @@ class GoingBack:
 
     def _hold(self, held: Held, why: str, for_s: float) -> float | None:
         with self._transaction() as tx:
-            waited_s = tx.queue.wait(*held.pair, why, most_s=self._most_s)
+            waited_s = tx.queue.wait(*held.pair, why, most_s=self._most_s, alone_s=for_s)
             if waited_s is not None:
                 tx.projects.hold(held.claim.command.project_id, for_s)
                 if held.claim.waits == 0:

@@ -1,5 +1,7 @@
 """Reading a stored stream for one reader, up to where the hub's channel can take over."""
 
+import math
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -49,8 +51,10 @@ class CommandHistory:
         *,
         ended: Ended | None = None,
         breaks: Callable[[], int] = lambda: 0,
+        again_s: float = 20.0,
     ) -> None:
-        """`breaks`: how often Redis may have come back with less than it had."""
+        """`breaks`: how often Redis may have come back with less than it had. `again_s`: after how
+        long the record is asked again, then four times as long, and so on."""
         self._stored = stored
         self._encode = encode
         self._project_id, command_id = place
@@ -58,6 +62,8 @@ class CommandHistory:
         self._record = ended
         self._breaks = breaks
         self._believed_at: int | None = None
+        self._first_s = self._pause_s = again_s
+        self._ask_at = math.inf
         self._count = 4
         self.ended = False
 
@@ -67,13 +73,13 @@ class CommandHistory:
 
     @property
     def in_step(self) -> bool:
-        return self._follower.in_step
+        return self._follower.in_step and time.monotonic() < self._ask_at
 
     def read(self) -> tuple[list[bytes], bool]:
         page, tail = self._page()
         end: list[bytes] = []
-        if tail is not None and self._may_have_ended(tail):
-            end = self._end_on_record()
+        if tail is not None and not tail.finished:
+            end = self._end_without_redis(tail)
         if end:  # it may have gone into the archive after we had looked there
             page, tail = self._page()
         if tail is None:
@@ -101,11 +107,18 @@ class CommandHistory:
     def _adapt(self, entry_bytes: int) -> None:
         self._count = max(4, min(512, PAGE_BYTES // max(1, entry_bytes)))
 
-    def _may_have_ended(self, tail: Tail) -> bool:
-        """Without Redis holding its end. That is asked of a stream which goes on there once, and
-        again whenever Redis may have come back with a part of it alone."""
-        believed_at, self._believed_at = self._believed_at, self._breaks()
-        return not tail.finished and (tail.last_id == START or believed_at != self._believed_at)
+    def _end_without_redis(self, tail: Tail) -> list[bytes]:
+        """The end that Redis does not hold. Of a stream which goes on there the record is asked
+        once, and again whenever Redis may have come back with a part of it alone. And some times
+        later: what has ended may not have been noted as archived by then, or nobody answered."""
+        breaks, now = self._breaks(), time.monotonic()
+        anew = breaks != self._believed_at
+        if not (anew or tail.last_id == START or now >= self._ask_at):
+            return []
+        self._believed_at = breaks
+        self._pause_s = self._first_s if anew else 4 * self._pause_s
+        self._ask_at = now + self._pause_s
+        return self._end_on_record()
 
     def _end_on_record(self) -> list[bytes]:
         """The end as the record tells it, if it has ended and all of it is archived."""

@@ -52,7 +52,7 @@ class Hub:
         self.frames = Frames(feed, encode)
         self.lock = threading.Lock()
         self._watches: dict[str, _Watch] = {}
-        self._tick_s = tick_s
+        self.tick_s = tick_s
         self._thread: threading.Thread | None = None
         self._stopped = False
         self.breaks = 0
@@ -113,7 +113,7 @@ class Hub:
         try:
             self.feed.ring()
             if thread is not None:
-                thread.join(timeout=self._tick_s + 1)
+                thread.join(timeout=self.tick_s + 1)
             self.feed.close()
         except StoreUnavailable:
             return  # then its blocking read fails too, and the thread ends
@@ -159,9 +159,9 @@ class Hub:
             self._resume(list(after))
             self._was_down = False
             return
-        for project_id, notices in self.feed.wait(after, self._tick_s).items():
+        for project_id, notices in self.feed.wait(after, self.tick_s).items():
             self._deliver(project_id, notices)
-        if time.monotonic() - self._ticked >= self._tick_s:
+        if time.monotonic() - self._ticked >= self.tick_s:
             self._tick()
             self._ticked = time.monotonic()
 

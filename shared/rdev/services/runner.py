@@ -193,15 +193,21 @@ class Runner:
         """A command waits for its workspace: no ticket tells when it is to be claimed again."""
         self._look_again_at.append(time.monotonic() + for_s + WAIT_AGAIN_S / 2)
 
+    def _to_look_again(self) -> bool:
+        """Whether it is time for that: once for all for which it is, however many they are."""
+        now = time.monotonic()
+        due = [each for each in tuple(self._look_again_at) if each <= now]
+        for each in due:  # one by one: workers add to it meanwhile
+            self._look_again_at.remove(each)
+        return bool(due)
+
     def _await_ticket(self, timeout_s: float) -> None:
         look_at = min(self._look_again_at, default=None)
         if look_at is not None:
             timeout_s = min(timeout_s, max(0.01, look_at - time.monotonic()))
         try:
-            if self._tickets.take(self.name, timeout_s):
-                self._slots.fill()
-            elif look_at is not None and time.monotonic() >= look_at:
-                self._look_again_at.remove(look_at)
+            came = self._tickets.take(self.name, timeout_s)
+            if self._to_look_again() or came:
                 self._slots.fill()
         except StoreUnavailable as exc:
             log.warning("no tickets: %s", exc)

@@ -164,6 +164,44 @@ def test_what_waits_for_a_node_that_does_not_answer_leaves_most_of_the_slots_to_
     assert running.reads("count") == "x\n" * 8
 
 
+def test_what_waits_for_a_node_is_looked_at_again_in_time_although_no_sweep_comes(running):
+    running.create()
+    with running.runner(workspace_s=600, sweep_s=3600):
+        before = node_lost_for_now(running)
+        command = running.submit("echo x >>count")
+        wait_for(lambda: running.get(command).waiting_for)
+        node_is_found(running, before)
+        assert running.ended(command).status is Status.SUCCEEDED
+
+
+def test_what_waits_for_a_node_that_does_not_answer_is_left_alone_for_half_a_minute_at_most(
+    running,
+):
+    running.create()
+    with running.runner(workspace_s=600, away_share=1e6):
+        node_lost_for_now(running)
+        command = running.submit("echo x >>count")
+        wait_for(lambda: running.get(command).waiting_for)
+        with running.serving.database.transaction() as tx:
+            row = tx.queue._sql.execute(
+                "select claim_after - clock_timestamp() <= interval '30 s' as soon "
+                "from projects where id = %s",
+                (running.project,),
+            ).fetchone()
+    assert row["soon"]
+
+
+def test_what_waits_for_a_node_that_does_not_answer_waits_no_longer_for_being_left_alone(running):
+    running.create()
+    with running.runner(workspace_s=6):
+        node_lost_for_now(running)
+        command = running.submit("echo x >>count")
+        ended = running.ended(command)
+    assert (ended.status, ended.reason) == (Status.FAILED, "workspace_not_ready")
+    # A look lasts for two seconds, and is followed by six without one.
+    assert ended.epoch < 4
+
+
 def test_what_had_to_be_over_on_a_node_that_does_not_answer_is_given_up_and_ended_later(running):
     running.create()
     with running.runner(workspace_s=1, silent_s=1):

@@ -360,6 +360,20 @@ def test_a_port_on_which_nobody_answers_is_not_waited_for_for_ever():
         execs.open(REF, ["true"])
 
 
+def test_a_node_that_is_silent_does_not_count_against_the_api_server():
+    """Pods on other nodes are reached through it all the same."""
+    with receiver(silent) as server, ExitStack() as stack:
+        configuration = configured(server.at(server.host, ""))
+        api = Api(lambda: ApiClient(configuration), breaker_failures=2, breaker_s=LONG_S)
+        stack.callback(api.close)
+        execs = Execs(lambda: ApiClient(configuration), api, connect_s=0.3)
+        stack.callback(execs.close)
+        for _ in range(3):
+            with pytest.raises(WorkspaceUnavailable, match="no answer within"):
+                execs.open(REF, ["true"])
+        assert api.breaker == "closed"
+
+
 def test_a_refused_connection_is_said():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -55,6 +55,42 @@ def test_closing_one_that_is_busy_waits_for_nobody_and_leaves_no_connection(runn
     assert running.there.execs == before
 
 
+def test_one_finds_out_that_nobody_answers_for_all_who_ask_at_once_and_for_nobody_later(running):
+    running.create()
+    execs = Execs(Access(running.kubeconfig).client, None, ping_s=0.3, silence_s=1)
+    ref = PodRef(NAMESPACE, running.pod, "", "workspace", "")
+    shell = PodShell(execs, ref, Place("/data/commands", "/data/workspace"), drain_s=0.1)
+    before, running.there.exec_frozen = running.there.execs, True
+    asking = [threading.Thread(target=_enter_in_vain, args=(shell, 60)) for _ in range(3)]
+    with shell._lock:
+        for each in asking:
+            each.start()
+        time.sleep(0.2)  # nothing tells that all of them wait
+    for each in asking:
+        each.join(60)
+    running.there.exec_frozen = False
+    assert running.there.execs == before + 1
+    assert shell.there().home == "/data/workspace"
+    shell.close()
+    execs.close()
+
+
+def test_one_that_had_little_time_does_not_tell_others_that_nobody_answers(running, shell):
+    before = len(running.there.wires)
+    running.there.exec_frozen = True
+    hasty = threading.Thread(target=_enter_in_vain, args=(shell, 3))
+    hasty.start()
+    wait_for(lambda: len(running.there.wires) > before)
+    found: list[str] = []
+    patient = threading.Thread(target=lambda: found.append(shell.there().home))
+    patient.start()
+    time.sleep(0.2)  # nothing tells that it waits
+    running.there.exec_frozen = False
+    for each in (hasty, patient):
+        each.join(60)
+    assert found == ["/data/workspace"]
+
+
 def test_all_who_ask_a_pod_without_a_shell_at_once_are_told_so(running):
     running.put(keeping("no-shell"))
     execs = Execs(Access(running.kubeconfig).client, None)
@@ -128,3 +164,8 @@ def _pids_of(pid: object) -> Path:
 def _ask_in_vain(shell: PodShell) -> None:
     with pytest.raises(WorkspaceUnavailable):
         shell.ask("poll", "cmd-1", bytes_back=True, timeout_s=1)
+
+
+def _enter_in_vain(shell: PodShell, timeout_s: float) -> None:
+    with pytest.raises(WorkspaceUnavailable):
+        shell.there(timeout_s)

@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,22 @@ def test_a_stopped_workspace_is_woken_by_the_next_command(stopped: House) -> Non
     assert stopped.ended(first).status is Status.SUCCEEDED
     assert not stopped.record().stopped
     assert stopped.audited("project.stopped") == stopped.audited("project.started") == 1
+
+
+def test_that_a_workspace_ran_after_a_change_is_remembered_while_that_is_asked_for(
+    house: House,
+) -> None:
+    """A runner lives for months, and sees any number of projects."""
+    other, long_ago = f"{PROJECT}-2", datetime.now(UTC) - timedelta(hours=1)
+    workspaces = house.cluster.workspaces
+    for project, changed_at in ((PROJECT, long_ago), (other, datetime.now(UTC))):
+        house.projects.create(house.by, project)
+        house.cluster.await_state(project, State.RUNNING)
+        wait_for(
+            lambda p=project, at=changed_at: workspaces.wait_running(p, 1, changed_at=at).running
+        )
+        assert project in workspaces._ran_after
+    assert list(workspaces._ran_after) == [other]
 
 
 def test_many_commands_and_runners_wake_it_once(stopped: House) -> None:

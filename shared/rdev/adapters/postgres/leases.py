@@ -198,24 +198,33 @@ class LeaseRows:
         ).fetchone()
         return int(row["failures"]) if row else None
 
-    def wait(self, command_id: str, epoch: int, why: str, *, most_s: float) -> float | None:
+    def wait(
+        self, command_id: str, epoch: int, why: str, *, most_s: float, alone_s: float = 0.0
+    ) -> float | None:
         """Put back what certainly has not started, because its workspace is not there yet: that
         is no failure. For how many seconds it has been waiting so, of which the time since it was
-        put back before counts for `most_s` at most; None: lease lost, or its cancel was asked
-        for meanwhile."""
+        put back before counts for `most_s` at most, and the `alone_s` from now on, in which nobody
+        is to look at it, in any case; None: lease lost, or its cancel was asked for meanwhile."""
         row = self._sql.execute(
             f"""
             update commands set status = 'queued', waits = waits + 1, lease_until = null,
                 workspace_life = null, boot_id = null, claimed_at = null,
-                waiting_since = coalesce(waiting_since, clock_timestamp()), waiting_for = %s,
-                waited_s = waited_s + greatest(0, least(%s, extract(epoch from
-                    clock_timestamp() - coalesce(looked_at, clock_timestamp()))::float)),
-                looked_at = clock_timestamp()
-            where id = %s and {_OURS} %s and status = 'running' and started_at is null
-                and cancel_requested_at is null
+                waiting_since = coalesce(waiting_since, clock_timestamp()),
+                waiting_for = %(why)s, waited_s = waited_s + %(alone_s)s
+                    + greatest(0, least(%(most_s)s, extract(epoch from
+                        clock_timestamp() - coalesce(looked_at, clock_timestamp()))::float)),
+                looked_at = clock_timestamp() + make_interval(secs => %(alone_s)s)
+            where id = %(id)s and {_OURS} %(epoch)s and status = 'running'
+                and started_at is null and cancel_requested_at is null
             returning waited_s
             """,  # noqa: S608 - constants
-            (one_line(why), most_s, command_id, epoch),
+            {
+                "id": command_id,
+                "epoch": epoch,
+                "why": one_line(why),
+                "most_s": most_s,
+                "alone_s": alone_s,
+            },
         ).fetchone()
         return float(row["waited_s"]) if row else None
 

@@ -53,6 +53,11 @@ class AskedForPatience(WorkspaceUnavailable):
         self.quiet_s = quiet_s
 
 
+class NodeSilent(WorkspaceUnavailable):
+    """The API server took what it was to pass on to a node, and nothing came back in time: that
+    tells nothing of the API server."""
+
+
 class Api:
     """One for all threads of a process."""
 
@@ -125,6 +130,8 @@ class Api:
             raise
         except AskedForPatience as exc:
             self._quiet_until = time.monotonic() + exc.quiet_s
+            raise
+        except NodeSilent:
             raise
         except WorkspaceUnavailable:
             self._breaker.note(failed=True)

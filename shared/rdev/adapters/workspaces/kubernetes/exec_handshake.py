@@ -20,7 +20,7 @@ from websocket import (
 )
 
 from rdev.adapters.workspaces.kubernetes.access import authorization
-from rdev.adapters.workspaces.kubernetes.api import refusal
+from rdev.adapters.workspaces.kubernetes.api import NodeSilent, refusal
 from rdev.adapters.workspaces.kubernetes.exec_wire import Wire, WireBroken
 from rdev.adapters.workspaces.kubernetes.pod_ref import PodRef
 from rdev.errors import WorkspaceUnavailable
@@ -55,9 +55,8 @@ def connect(
     except WebSocketBadStatusException as exc:
         raise _refusal(exc) from exc
     except (TimeoutError, WebSocketTimeoutException) as exc:
-        raise WorkspaceUnavailable(
-            f"The pod cannot be entered: no answer within {connect_s:g} s."
-        ) from exc
+        silent = NodeSilent if made.reached else WorkspaceUnavailable
+        raise silent(f"The pod cannot be entered: no answer within {connect_s:g} s.") from exc
     except (WebSocketException, OSError, ValueError) as exc:
         # Their words name the address, never the token.
         raise WorkspaceUnavailable(f"The pod cannot be entered: {exc}") from exc
@@ -95,6 +94,8 @@ class _Connecting(WebSocket):
     def __init__(self, until: float, tls: dict[str, Any]) -> None:
         self._until = until
         self._sock: _Handshake | None = None
+        self.reached = False
+        """Whether there was a connection, however the handshake went."""
         listening = (socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BYTES)
         super().__init__(sockopt=[listening], sslopt=tls)
 
@@ -105,6 +106,7 @@ class _Connecting(WebSocket):
 
     @sock.setter
     def sock(self, raw: socket.socket | None) -> None:
+        self.reached = self.reached or raw is not None
         self._sock = None if raw is None else _Handshake(Wire(raw), self._until)
 
 

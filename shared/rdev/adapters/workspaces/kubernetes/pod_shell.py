@@ -150,7 +150,9 @@ class PodShell:
             except WorkspaceUnfit:  # soon known, and each is to be told why
                 raise
             except WorkspaceUnavailable as exc:
-                self._failed_at, self._failure = time.monotonic(), exc.message
+                failed_at = time.monotonic()
+                if failed_at < until:  # who merely had too little time left knows nothing
+                    self._failed_at, self._failure = failed_at, exc.message
                 raise
             self._failed_at = 0.0
         return self._talk

@@ -21,6 +21,8 @@ _INVALID = 422
 _TRIES = 5
 _BEING_MADE_S = 300.0
 """A set of ours that is younger is about to get its record from whoever makes it."""
+_NOT_LONG_AGO = timedelta(minutes=5)
+"""More than nobody asks about a change any more (`wait_running`)."""
 
 
 class Commands(Protocol):
@@ -40,7 +42,8 @@ class KubernetesWorkspaces:
         self._commands = commands
         self._namespace = view.namespaces[0]
         self._ran_after: dict[str, datetime] = {}
-        """The last change of each project after which its workspace was seen to run."""
+        """The last change, of each project that was changed not long ago, after which its workspace
+        was seen to run."""
 
     @property
     def stoppable(self) -> bool:
@@ -82,8 +85,16 @@ class KubernetesWorkspaces:
                 # Its controller may still be at a stop from before the start.
                 return WorkspaceState(State.STARTING, observed_at=state.observed_at)
             if state.running and changed_at is not None:
-                self._ran_after[project_id] = changed_at
+                self._note_run(project_id, changed_at)
         return state
+
+    def _note_run(self, project_id: str, changed_at: datetime) -> None:
+        """And forget what nobody asks about any more. A new one each time, for other threads look
+        at it; what one of them notes meanwhile may be lost, and is looked into once more."""
+        lately = {
+            each: at for each, at in self._ran_after.items() if abs(changed_at - at) < _NOT_LONG_AGO
+        }
+        self._ran_after = {**lately, project_id: changed_at}
 
     def found(self) -> Sequence[Found]:
         return [
