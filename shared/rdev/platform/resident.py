@@ -1,5 +1,5 @@
-"""`rdev runner`: the functions that are woken, under gunicorn's plain threads; beside them a
-resident runner and a resident sender of webhooks.
+"""`rdev runner`: the functions that are woken, under plain threads; beside them a resident runner
+and a resident sender of webhooks.
 
 Never gevent: a process that it has patched spawns seven times slower. The sender is here, and not
 among the functions, since its threads do not mind a slow name server or TLS handshake, and since
@@ -31,7 +31,7 @@ def _served(bind: str) -> Served:
     return Served(
         lambda: Wakeups({noun: load_function(noun) for noun in ("runner", "webhooks")}),
         bind=bind,
-        worker_class="gthread",
+        worker_class="rdev.platform.threads_worker.Worker",
         threads=4,
         graceful_timeout=5,
         proc_name="rdev runner",
