@@ -27,7 +27,7 @@ class ProjectTable(Protocol):
         end; other changes pass."""
 
     def unrecorded(self, project_ids: Sequence[str]) -> Sequence[str]:
-        """Those of these that have no record, and whose workspace nobody is making."""
+        """Those of these that have no record."""
 
     def set_stopped(self, project_id: str, *, stopped: bool, settled: bool) -> None:
         """Say whether its workspace is meant to be stopped. Counts as a use of it."""

@@ -231,10 +231,14 @@ def test_what_goes_and_comes_again_is_found_again(house: House) -> None:
 def test_what_a_killed_create_left_is_no_project_and_goes(house: House, database_url: str) -> None:
     dies_at(house, database_url, "create.made", "create")
     workspaces: Any = Behind(house)
-    Discovery(house.database.transaction, workspaces, now=lambda: datetime.now(UTC)).adopt()
+    discovery = Discovery(house.database.transaction, workspaces, now=lambda: datetime.now(UTC))
+    discovery.adopt()
     assert house.record() is None
     sweep(house, database_url)
     wait_for(lambda: left(house) == [])
+    house.cluster.workspaces.create(PROJECT, git_url=None)
+    discovery.adopt()
+    assert house.record() is not None
 
 
 def test_the_next_create_has_its_own_template_and_not_that_of_one_that_was_killed(

@@ -92,7 +92,6 @@ class ProjectRows:
             """
             select asked.id from unnest(%s::text[]) asked (id)
             where not exists (select from projects p where p.id = asked.id)
-                and not exists (select from workspaces_in_making m where m.project_id = asked.id)
             """,
             (list(project_ids),),
         )

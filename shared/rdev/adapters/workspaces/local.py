@@ -21,6 +21,7 @@ from rdev.domain.ids import COMMAND_ID
 from rdev.domain.workspaces import ALWAYS_RUNNING, Found, State, WorkspaceState
 from rdev.errors import Conflict, InvalidRequest
 from rdev.failpoints import reach
+from rdev.on_disk import put_names_on_disk
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,6 +33,7 @@ TOKEN_AGE_S = 7 * 86400.0
 
 _PROJECT = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _HALF_DONE_AGE_S = 3600.0
+_ON_DISK_S = 5.0
 _WAIT_S = 2.0
 """For whoever is making or removing the same workspace."""
 
@@ -128,7 +130,8 @@ class LocalWorkspaces:
                 root.mkdir(exist_ok=True)
             elif not root.exists():
                 self._clone(git_url, root)
-            _sync_names(self._workspaces_dir)
+        # As its record will be, also after a power cut.
+        put_names_on_disk(self._workspaces_dir, limit_s=_ON_DISK_S, path=launch_file.DEFAULT_PATH)
 
     def delete(self, project_id: str, still_meant: Callable[[], object]) -> None:
         """The folder goes first, so that nothing can start in it any more. Within `alone`, where
@@ -152,9 +155,10 @@ class LocalWorkspaces:
                 _remove(old)
             for old in _aside(root):
                 _remove(old)
-            for parent in (self._commands_dir, self._workspaces_dir):
-                if parent.exists():
-                    _sync_names(parent)
+        # It must not come back by a power cut, for its record will not.
+        for parent in (self._commands_dir, self._workspaces_dir):
+            if parent.exists():
+                put_names_on_disk(parent, limit_s=_ON_DISK_S, path=launch_file.DEFAULT_PATH)
 
     def check_ours(self, project_id: str) -> None:
         """All folders are."""
@@ -262,15 +266,6 @@ def _remove(tree: Path) -> None:
         shutil.rmtree(tree, ignore_errors=True)
     if tree.exists():
         shutil.rmtree(tree)
-
-
-def _sync_names(folder: Path) -> None:
-    """Have what was made and removed in it be so after a power cut too, as its record will."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _aside(folder: Path) -> Sequence[Path]:
