@@ -25,11 +25,17 @@ from rdev.wiring.stores import database
 def at_it(
     verb: str, project: str, home: Path, settings: dict[str, str], **wish: Any
 ) -> Iterator["subprocess.Popen[bytes]"]:
+    with running(__file__, home, settings, verb, project, json.dumps(wish)) as process:
+        yield process
+
+
+@contextmanager
+def running(
+    program: str | Path, home: Path, settings: dict[str, str], *arguments: str
+) -> Iterator["subprocess.Popen[bytes]"]:
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     own = {f"RDEV_{name}": value for name, value in settings.items()}
-    process = subprocess.Popen(
-        [sys.executable, __file__, verb, project, json.dumps(wish)], env=kept | own, cwd=home
-    )
+    process = subprocess.Popen([sys.executable, str(program), *arguments], env=kept | own, cwd=home)
     try:
         yield process
     finally:

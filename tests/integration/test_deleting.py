@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from deleting_process import at_it
+from deleting_process import at_it, running
 from live_stack import wait_for
 from rdev.adapters.postgres.database import Database
 from rdev.adapters.redis.connect import connect, connect_blocking
@@ -77,14 +77,17 @@ class House:
             )
             return dict(rows.fetchall())
 
-    def at_it(self, verb: str, fail_points: str = "", **wish: Any) -> Any:
-        settings = {
+    @property
+    def settings(self) -> dict[str, str]:
+        return {
             "DATABASE_URL": self.urls[0],
             "REDIS_URL": self.urls[1],
             "WORKSPACES_DIR": str(self.home / "workspaces"),
             "COMMANDS_DIR": str(self.home / "commands"),
-            "FAIL_POINTS": fail_points,
         }
+
+    def at_it(self, verb: str, fail_points: str = "", **wish: Any) -> Any:
+        settings = {**self.settings, "FAIL_POINTS": fail_points}
         return at_it(verb, "demo", self.home, settings, **wish)
 
     def dies_at(self, point: str, verb: str, **wish: Any) -> None:
@@ -106,10 +109,13 @@ class House:
 
     def sweep(self, after: timedelta = timedelta(hours=1)) -> None:
         """As a runner does some time later."""
-        with psycopg.connect(self.urls[0]) as sql:
-            sql.execute("update projects set deleting_at = deleting_at - %s", (after,))
-            sql.execute("update workspaces_in_making set since = since - %s", (after,))
+        self.let_pass(after)
         self.removal.sweep()
+
+    def let_pass(self, time: timedelta) -> None:
+        with psycopg.connect(self.urls[0]) as sql:
+            sql.execute("update projects set deleting_at = deleting_at - %s", (time,))
+            sql.execute("update workspaces_in_making set since = since - %s", (time,))
 
 
 @pytest.fixture
@@ -208,6 +214,15 @@ def test_a_delete_whose_process_was_killed_is_seen_through(
     assert told["audit project.deleted"] == told["webhook project.deleted"] == 1
     demo.projects.create(demo.by, "demo")
     assert not list(demo.root.iterdir())
+
+
+def test_a_runner_sees_through_what_nobody_asks_for_again(demo: House) -> None:
+    demo.dies_at("delete.aside", "delete")
+    demo.let_pass(timedelta(hours=1))
+    program = Path(__file__).parents[1] / "running_process.py"
+    with running(program, demo.home, {**demo.settings, "SWEEP_S": "0.2"}):
+        wait_for(lambda: "audit project.deleted" in demo.told())
+    assert demo.left() == []
 
 
 def test_the_audit_log_says_who_asked_first_whoever_saw_it_through(demo: House) -> None:
