@@ -222,7 +222,7 @@ def test_a_runner_sees_through_what_nobody_asks_for_again(demo: House) -> None:
     program = Path(__file__).parents[1] / "running_process.py"
     with running(program, demo.home, {**demo.settings, "SWEEP_S": "0.2"}):
         wait_for(lambda: "audit project.deleted" in demo.told())
-    assert demo.left() == []
+        wait_for(lambda: demo.left() == [])
 
 
 def test_the_audit_log_says_who_asked_first_whoever_saw_it_through(demo: House) -> None:
