@@ -13,6 +13,7 @@ from typing import Any
 
 NAMESPACE = "projects"
 PODS, SETS, MAPS, EVENTS = "pods", "statefulsets", "configmaps", "events"
+CLAIMS = "persistentvolumeclaims"
 
 
 class SmallCluster:
@@ -36,6 +37,8 @@ class SmallCluster:
         self.closed = False
         self.by_itself = True
         """The pods of a StatefulSet come up and go away without a word."""
+        self.collects = True
+        """What belongs to objects that are gone is taken away. A cluster takes its time for it."""
 
     # --- for tests -------------------------------------------------------------------------------
 
@@ -90,22 +93,59 @@ class SmallCluster:
         self.log.append((self.version, event, kind, json.loads(json.dumps(raw))))
         self.changed.notify_all()
 
-    # --- the controller of StatefulSets ----------------------------------------------------------
+    # --- its controllers -------------------------------------------------------------------------
 
     def reconcile(self) -> None:
         with self.changed:
             for (kind, name), raw in list(self.objects.items()):
                 if kind == SETS and self.by_itself:
                     self._reconcile(name, raw)
-                owner = raw["metadata"].get("ownerReferences")
-                if kind == PODS and owner and (SETS, owner[0]["name"]) not in self.objects:
-                    self.remove(PODS, name)
+                if kind in (PODS, CLAIMS) and self.collects and self._owner_is_gone(raw):
+                    self.delete(kind, name)
+                if kind == CLAIMS and raw["metadata"].get("deletionTimestamp"):
+                    self.delete(CLAIMS, name)
+
+    def delete(self, kind: str, name: str) -> None:
+        """As who asks the API for it: a claim stays until its pod is gone."""
+        with self.changed:
+            raw = self.objects.get((kind, name))
+            if raw is None:
+                return
+            meta = raw["metadata"]
+            if kind != CLAIMS or (PODS, meta["annotations"]["pod"]) not in self.objects:
+                self.remove(kind, name)
+            elif not meta.get("deletionTimestamp"):
+                self.put(CLAIMS, {**raw, "metadata": {**meta, "deletionTimestamp": _now()}})
+
+    def _owner_is_gone(self, raw: dict[str, Any]) -> bool:
+        owners = raw["metadata"].get("ownerReferences")
+        if not owners:
+            return False
+        found = self.objects.get((SETS, owners[0]["name"]))
+        return found is None or found["metadata"]["uid"] != owners[0]["uid"]
+
+    def _claims_are_there(self, raw: dict[str, Any], pod: str) -> bool:
+        """Makes those that are not. One that is going cannot be used."""
+        for each in raw["spec"].get("volumeClaimTemplates", ()):
+            name = f"{each['metadata']['name']}-{pod}"
+            if (claim := self.objects.get((CLAIMS, name))) is None:
+                meta = {
+                    "name": name,
+                    "labels": each["metadata"].get("labels", {}),
+                    "annotations": {"pod": pod},
+                    "ownerReferences": owned_by(raw),
+                }
+                self.put(CLAIMS, {"metadata": meta})
+            elif claim["metadata"].get("deletionTimestamp"):
+                return False
+        return True
 
     def _reconcile(self, name: str, raw: dict[str, Any]) -> None:
         pod = f"{name}-0"
         wanted = raw["spec"]["replicas"] > 0
         if wanted and (PODS, pod) not in self.objects:
-            self.put(PODS, pod_of(raw, pod))
+            if self._claims_are_there(raw, pod):
+                self.put(PODS, pod_of(raw, pod))
         elif not wanted:
             self.remove(PODS, pod)
         status = {"observedGeneration": raw["metadata"]["generation"]}
@@ -120,18 +160,17 @@ def pod_of(raw: dict[str, Any], name: str) -> dict[str, Any]:
             "name": name,
             "namespace": raw["metadata"]["namespace"],
             **json.loads(json.dumps(template["metadata"])),
-            "ownerReferences": [
-                {
-                    "apiVersion": "apps/v1",
-                    "kind": "StatefulSet",
-                    "name": raw["metadata"]["name"],
-                    "uid": raw["metadata"]["uid"],
-                }
-            ],
+            "ownerReferences": owned_by(raw),
         },
         "spec": template["spec"],
         "status": running(template["spec"]["containers"][0]["name"]),
     }
+
+
+def owned_by(raw: dict[str, Any]) -> list[dict[str, str]]:
+    meta = raw["metadata"]
+    owner = {"apiVersion": "apps/v1", "kind": "StatefulSet"}
+    return [{**owner, "name": meta["name"], "uid": meta["uid"]}]
 
 
 def running(container: str = "workspace") -> dict[str, Any]:

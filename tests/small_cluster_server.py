@@ -149,16 +149,21 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(200, found)
 
     def do_DELETE(self) -> None:
-        self._body()
+        body = self._body()
         if not self._let_in():
             return
         kind, name, _ = self._place(self.path)
         self._note("delete", kind)
-        if self.cluster.get(kind, name) is None:
-            self._refuse(404, "NotFound")
-            return
-        self.cluster.remove(kind, name)
-        self._answer(200, {"kind": "Status"})
+        with self.cluster.changed:
+            found = self.cluster.get(kind, name)
+            uid = body.get("preconditions", {}).get("uid")
+            if found is None:
+                self._refuse(404, "NotFound")
+            elif uid not in (None, found["metadata"]["uid"]):
+                self._refuse(409, "Conflict")
+            else:
+                self.cluster.delete(kind, name)
+                self._answer(200, {"kind": "Status"})
 
     def _place(self, path: str) -> tuple[str, str, str]:
         _, *parts = urlsplit(path).path.split("/namespaces/")[1].split("/")

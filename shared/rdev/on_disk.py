@@ -3,6 +3,7 @@
 import logging
 import os
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,9 +16,18 @@ def put_on_disk(tree: Path, *, limit_s: float, path: str = os.defpath) -> None:
     """What was written to the file system of `tree`; where that cannot be had within `limit_s`
     seconds, a warning says so. `path`: where `sync` is found. By a program, for a disk that hangs
     would hang the caller, and under gevent all others too; it is killed then."""
+    _sync(["-f", os.fspath(tree)], tree, limit_s=limit_s, path=path)
+
+
+def put_names_on_disk(folder: Path, *, limit_s: float, path: str = os.defpath) -> None:
+    """What was made, renamed and removed right in `folder`; otherwise as `put_on_disk`."""
+    _sync([os.fspath(folder)], folder, limit_s=limit_s, path=path)
+
+
+def _sync(arguments: Sequence[str], tree: Path, *, limit_s: float, path: str) -> None:
     try:
         process = subprocess.Popen(  # noqa: S603 - argv only
-            ["sync", "-f", os.fspath(tree)],  # noqa: S607
+            ["sync", *arguments],  # noqa: S607
             env={"PATH": path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

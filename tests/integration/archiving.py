@@ -212,7 +212,7 @@ def house(folder: Path, database_url: str, redis_url: str, archive: ObjectArchiv
         workspaces = LocalWorkspaces(folder / "workspaces", folder / "commands", drain_s=0.1)
         stack.callback(workspaces.close)
         workspaces.create(PROJECT, git_url=None)
-        stack.callback(workspaces.delete, PROJECT)
+        stack.callback(workspaces.delete, PROJECT, lambda: None)
         with database.transaction() as tx:
             tx.queue._sql.execute(
                 "insert into keys (id, name, hint, secret_hash, scopes) "

@@ -38,7 +38,7 @@ def tickets(redis_url: str) -> Iterator[Tickets]:
 def workspaces(tmp_path: Path) -> Iterator[LocalWorkspaces]:
     workspaces = LocalWorkspaces(tmp_path / "w", tmp_path / "c", drain_s=0.1)
     yield workspaces
-    workspaces.delete("demo")
+    workspaces.delete("demo", lambda: None)
     workspaces.close()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from kubernetes_stand_in.container import Container, StartFailed
 from kubernetes_stand_in.images import ImagePullFailed
-from small_cluster import PODS, SETS, SmallCluster
+from small_cluster import CLAIMS, PODS, SmallCluster
 
 SECRETS, NAMESPACES, ACCOUNTS = "secrets", "namespaces", "serviceaccounts"
 _ACCOUNT_AFTER_S = 0.3
@@ -44,8 +44,6 @@ class Node(SmallCluster):
         self.boot_id = str(uuid.uuid4())
         self.clock_skew = timedelta()
         """How far ahead the times in its objects are."""
-        self.doomed: dict[str, str] = {}
-        """Claims that are to go, and the pods that may still use them."""
         self.unschedulable = False
         self.down = False
         """The node does nothing more: it looks after no pod."""
@@ -69,26 +67,12 @@ class Node(SmallCluster):
                 within = [each for each in self.objects if self._lies_in(each, name)]
                 for each in within:
                     self.remove(*each)
-            if kind == SETS and (made := self.get(kind, name)):
-                self._doom_claims(made)
+            if kind == CLAIMS:
+                shutil.rmtree(self.folder / "claims" / name, ignore_errors=True)
             if life is None:
                 super().remove(kind, name)
             elif not life.ending:
                 self._let_go(name, life, grace_s)
-
-    def _doom_claims(self, made: dict[str, Any]) -> None:
-        """A set's claims go with it where it says so, once no pod uses them any more."""
-        spec = made["spec"]
-        if spec.get("persistentVolumeClaimRetentionPolicy", {}).get("whenDeleted") == "Delete":
-            for each in spec["volumeClaimTemplates"]:
-                pod = f"{made['metadata']['name']}-0"
-                self.doomed[f"{each['metadata']['name']}-{pod}"] = pod
-            self._drop_claims()
-
-    def _drop_claims(self) -> None:
-        for claim in [each for each, pod in self.doomed.items() if pod not in self.lives]:
-            del self.doomed[claim]
-            shutil.rmtree(self.folder / "claims" / claim, ignore_errors=True)
 
     def _lies_in(self, key: tuple[str, str], namespace: str) -> bool:
         return key[0] != NAMESPACES and self.objects[key]["metadata"]["namespace"] == namespace
@@ -117,7 +101,6 @@ class Node(SmallCluster):
                 self.status(name, **self._over(life, life.container.exit_code or 0))
             self.lives.pop(name, None)
             super().remove(PODS, name)
-            self._drop_claims()
 
     # --- what the kubelet does -------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from live_stack import wait_for
-from rdev.on_disk import put_on_disk
+from rdev.on_disk import put_names_on_disk, put_on_disk
 
 
 @pytest.fixture
@@ -27,6 +27,12 @@ def sync(programs: Path, line: str) -> str:
 def test_a_sync_that_is_done_is_no_word_worth(tmp_path, programs, caplog):
     put_on_disk(tmp_path, limit_s=60, path=sync(programs, f'echo "$@" >{tmp_path}/asked'))
     assert (tmp_path / "asked").read_text() == f"-f {tmp_path}\n"
+    assert not caplog.records
+
+
+def test_of_a_folder_its_names_alone(tmp_path, programs, caplog):
+    put_names_on_disk(tmp_path, limit_s=60, path=sync(programs, f'echo "$@" >{tmp_path}/asked'))
+    assert (tmp_path / "asked").read_text() == f"{tmp_path}\n"
     assert not caplog.records
 
 

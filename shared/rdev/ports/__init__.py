@@ -7,7 +7,7 @@ from rdev.ports.archive import ArchiveTable, SegmentArchive
 from rdev.ports.events import EventStreams, ProjectFeed
 from rdev.ports.exec import CommandTable, InputTable, QueueTable, QueueTickets
 from rdev.ports.keys import KeyTable
-from rdev.ports.projects import ProjectTable
+from rdev.ports.projects import MakingTable, ProjectTable
 from rdev.ports.transactions import Transaction, Transactions
 from rdev.ports.webhooks import (
     Bell,
@@ -30,6 +30,7 @@ __all__ = [
     "InputTable",
     "KeyTable",
     "Liveness",
+    "MakingTable",
     "Outbox",
     "ProjectFeed",
     "ProjectTable",

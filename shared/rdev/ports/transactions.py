@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rdev.ports.audit import AuditTable
     from rdev.ports.exec import CommandTable, InputTable, QueueTable
     from rdev.ports.keys import KeyTable
-    from rdev.ports.projects import ProjectTable
+    from rdev.ports.projects import MakingTable, ProjectTable
     from rdev.ports.standing import StandingTable
     from rdev.ports.webhooks import DeliveryRecords, DeliveryTable, EndpointTable, Outbox
 
@@ -22,6 +22,8 @@ class Transaction(Protocol):
     def keys(self) -> KeyTable: ...
     @property
     def projects(self) -> ProjectTable: ...
+    @property
+    def making(self) -> MakingTable: ...
     @property
     def commands(self) -> CommandTable: ...
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
@@ -132,15 +133,23 @@ class Workspaces(Protocol):
     def clones(self) -> bool:
         """Whether `create` fills a workspace from its `git_url`. False: a command has to."""
 
+    def alone(self, project_id: str) -> AbstractContextManager[None]:
+        """Have nobody else make or remove this workspace meanwhile, where whoever died can be told
+        from whoever sleeps. Raises Conflict where somebody else is at it."""
+
     def create(self, project_id: str, *, git_url: str | None, template: str | None = None) -> None:
-        """Make the workspace and have it started. Making it twice is no error. Raises
-        InvalidRequest for a template that is not there, or not valid."""
+        """Make the workspace and have it started. There already, it stays as it is. Raises
+        InvalidRequest for a template that is not there, or not valid, and Conflict for a workspace
+        that is there and was made from another one, or by others."""
 
     def enforceable(self) -> frozenset[str]:
         """The names of the limits that a command can be held to here."""
 
-    def delete(self, project_id: str) -> None:
-        """Kill what runs in it and remove it with all its files. Twice is no error."""
+    def delete(self, project_id: str, still_meant: Callable[[], object]) -> None:
+        """Kill what runs in it and remove it with all its files, also what another call was about
+        to remove as it died. Twice is no error; one that others made stays. Once this returns,
+        what is made under the name has nothing of it. `still_meant` is called at the last moment
+        and raises where that is no longer wanted; a workspace that is made later is left alone."""
 
     def check_ours(self, project_id: str) -> None:
         """Raises Conflict, saying so, for one that others made: it is only used."""
@@ -169,6 +178,9 @@ class Workspaces(Protocol):
 
     def found(self) -> Sequence[Found]:
         """The workspaces that are there, where they can be found without a record of them."""
+
+    def is_there(self, project_id: str) -> bool:
+        """Whether it is there, and nobody is removing it: asked for, not known by heart."""
 
     def prune(self) -> int:
         """Remove start tokens whose seven days are over. How many."""

@@ -29,12 +29,16 @@ class Discovery:
             if PROJECT_ID.fullmatch(each.project_id)
         )
         if found <= self._recorded:
+            self._recorded = found  # one that goes may come again
             return
         with self._transaction(reading=True) as tx:
-            missing = tx.projects.unrecorded(sorted(found))
-        for project_id in missing:
+            missing = frozenset(tx.projects.unrecorded(sorted(found)))
+            being_made = {each for each in missing if tx.making.since(each)}
+        # Asked once more: what was deleted with its record may still be seen from here.
+        new = {each for each in missing - being_made if self._workspaces.is_there(each)}
+        for project_id in sorted(new):
             self._record(project_id)
-        self._recorded = found
+        self._recorded = found - (missing - new)
 
     def _record(self, project_id: str) -> None:
         project = Project(id=project_id, created_at=self._now())

@@ -98,9 +98,10 @@ class Exec:
         sending = messaging(wish.priority, command_id, "send")
         with tracing.span(f"send commands.{wish.priority}", sending, kind="producer"):
             with self._transaction() as tx:
-                project = tx.projects.get(project_id)
+                project = tx.projects.keep(project_id)
                 if project is None:
                     raise NotFound(f"Project not found: {project_id}")
+                project.refuse_if_deleting()
                 if idempotency_key is not None:
                     digest = hashlib.sha256(wish.kind.encode() + b"\0" + request_body).digest()
                     known = tx.commands.remember_request(

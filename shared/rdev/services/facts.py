@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rdev.domain.callers import Caller
     from rdev.domain.commands import Command
     from rdev.domain.keys import Key
-    from rdev.domain.projects import Project
+    from rdev.domain.projects import Deletion, Project
     from rdev.domain.webhooks import Delivery, Endpoint
     from rdev.ports import Transaction
 
@@ -125,8 +125,23 @@ def project_idle(tx: Transaction, project_id: str) -> None:
     news.project_stopped(tx, project_id, "idle")
 
 
-def project_deleted(tx: Transaction, by: Caller, project_id: str) -> None:
-    _by(tx, by, "project.deleted", project_id, project_id)
+def project_delete_requested(tx: Transaction, by: Caller, project_id: str) -> None:
+    _by(tx, by, "project.delete_requested", project_id, project_id)
+
+
+def project_deleted(tx: Transaction, project_id: str, deletion: Deletion) -> None:
+    """By whom it was asked for first, whoever saw it through."""
+    tx.audit.append(
+        AuditEntry(
+            "project.deleted",
+            deletion.key_id,
+            key_name=deletion.key_name,
+            address=deletion.address,
+            request_id=deletion.request_id,
+            project_id=project_id,
+            subject=project_id,
+        )
+    )
     news.project_deleted(tx, project_id)
 
 

@@ -20,6 +20,7 @@ from rdev.errors import Conflict, NotFound, WorkspaceNotReady, WorkspaceUnavaila
 from rdev.failpoints import reach
 from rdev.ports import Transaction, Transactions, Workspaces
 from rdev.services import facts
+from rdev.services.unfinished import refuse_unfinished
 
 log = logging.getLogger(__name__)
 
@@ -73,12 +74,9 @@ class Lifecycle:
         self._workspaces.check_ours(project_id)
         with self._transaction() as tx:
             project = tx.projects.lock(project_id)
-            unfinished = tx.commands.unfinished_of(project_id)
-            if unfinished is not None:
-                raise Conflict(
-                    f"A command of this project is {unfinished.status}: {unfinished.id}. "
-                    "Cancel it, or wait for its end, and try again."
-                )
+            if project is not None:
+                project.refuse_if_deleting()
+            refuse_unfinished(tx, project_id)
             if project is not None and not project.stopped:
                 tx.projects.set_stopped(project_id, stopped=True, settled=False)
                 facts.project_stopped(tx, by, project_id)
@@ -106,7 +104,7 @@ class Lifecycle:
             # From here on an idle stop sees that the command is running; one before is seen here.
             project = tx.projects.lock(command.project_id, shared=True)
             setup = _unfinished_setup(tx, project, command)
-        if project is None:
+        if project is None or project.deletion is not None:
             return None
         if project.stopped:
             self._start(project.id, lambda tx: facts.project_woken(tx, command))
@@ -124,8 +122,9 @@ class Lifecycle:
     def gone(self, project_id: str) -> str | None:
         """Why the workspace is certainly not there; None: it is, or nobody can say."""
         with self._transaction(reading=True) as tx:
-            if tx.projects.get(project_id) is None:
-                return "The project was deleted."
+            project = tx.projects.get(project_id)
+        if project is None or project.deletion is not None:
+            return "The project was deleted."
         state = self._workspaces.state(project_id)
         return state.message if state.state is State.MISSING and not state.stale else None
 
@@ -168,7 +167,9 @@ class Lifecycle:
         with self._transaction() as tx:
             project = tx.projects.lock(project_id)
             # Under the lock: whoever has claimed a command comes by it before starting it.
-            if project is None or project.stopped or tx.commands.unfinished_of(project_id):
+            if project is None or project.deletion is not None or project.stopped:
+                return False
+            if tx.commands.unfinished_of(project_id):
                 return False
             tx.projects.set_stopped(project_id, stopped=True, settled=False)
             facts.project_idle(tx, project_id)
@@ -177,7 +178,7 @@ class Lifecycle:
     def _start(self, project_id: str, note: Callable[[Transaction], None]) -> None:
         with self._transaction() as tx:
             project = tx.projects.lock(project_id)
-            if project is None:
+            if project is None or project.deletion is not None:
                 return
             state = self._workspaces.state(project_id).state
             if not project.stopped and state not in (State.STOPPED, State.STOPPING):
@@ -195,6 +196,8 @@ class Lifecycle:
             project = tx.projects.lock(project_id)
             if project is None or not project.stopped or project.settled:
                 return  # somebody was faster
+            if project.deletion is not None:
+                return
             reach("stop.settling")
             self._workspaces.stop(project_id, lambda: tx.projects.get(project_id))
             tx.projects.set_stopped(project_id, stopped=True, settled=True)
@@ -202,8 +205,10 @@ class Lifecycle:
     def _check_seen(self, by: Caller, project_id: str) -> None:
         by.must_see(project_id)
         with self._transaction(reading=True) as tx:
-            if tx.projects.get(project_id) is None:
-                raise NotFound(f"Project not found: {project_id}")
+            project = tx.projects.get(project_id)
+        if project is None:
+            raise NotFound(f"Project not found: {project_id}")
+        project.refuse_if_deleting()
 
 
 def told(state: WorkspaceState) -> str:

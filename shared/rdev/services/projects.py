@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -12,11 +12,14 @@ from rdev.domain.callers import Caller
 from rdev.domain.ids import new_id
 from rdev.domain.projects import Project
 from rdev.domain.workspaces import State, WorkspaceState
-from rdev.errors import Conflict, Forbidden, NotFound, WorkspaceUnavailable
+from rdev.errors import Conflict, Forbidden, InvalidRequest, NotFound, WorkspaceUnavailable
+from rdev.failpoints import reach
 from rdev.ports import Transactions, Workspaces
 from rdev.services import facts
 from rdev.services.discovery import Discovery
 from rdev.services.paging import page_seen
+from rdev.services.removal import Removal
+from rdev.services.unfinished import refuse_unfinished
 from rdev.together import Together
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ class Projects:
         self._exec = exec_
         self._recorded = Together(self._read, timeout_s=_LOOKED_UP_S)
         self._discovery = Discovery(transaction, workspaces, now=now)
+        self._removal = Removal(transaction, workspaces)
 
     def find(self, by: Caller, project_id: str) -> Project:
         """Its record alone. Raises NotFound also for a project that the key may not see."""
@@ -96,13 +100,11 @@ class Projects:
         max_concurrent: int | None = None,
         template: str | None = None,
     ) -> Seen:
-        """Make the workspace, then the record: a crash in between leaves a workspace that the
-        next attempt takes over."""
+        """Make the workspace, then the record. What a crash in between leaves is removed by the
+        next attempt, or by a sweep. A workspace that is there without either, restored for one, is
+        taken over as it is."""
         if not by.key.sees(project_id):
             raise Forbidden(f"This API key is not bound to a project named {project_id}.")
-        with self._transaction() as tx:
-            if tx.projects.get(project_id) is not None:
-                raise Conflict(f"There is a project of that name already: {project_id}")
         project = Project(
             id=project_id,
             created_at=self._now(),
@@ -111,36 +113,86 @@ class Projects:
             max_concurrent=max_concurrent,
             template=template,
         )
-        self._workspaces.create(project_id, git_url=git_url, template=template)
-        setup = None
-        with self._transaction() as tx:
-            if not tx.projects.insert(project, by.key.id):
-                raise Conflict(f"There is a project of that name already: {project_id}")
-            facts.project_created(tx, by, project)
-            if git_url is not None and self._exec and not self._workspaces.clones:
-                from rdev.services.exec import cloning
-
-                setup = self._exec().insert(tx, by, project_id, new_id("cmd"), cloning(git_url))
-                tx.projects.set_setup(project_id, setup.id)
+        with self._workspaces.alone(project_id):
+            since = self._begin(project_id)
+            try:
+                self._workspaces.create(project_id, git_url=git_url, template=template)
+            except (InvalidRequest, Conflict):  # and nothing was made
+                self._end_making(project_id, since)
+                raise
+            reach("create.made")
+            setup = self._record(by, project, since)
         if setup is not None and self._exec:
             self._exec().wake(setup, position=1)
-        return Seen(project, self._state(project_id), setup)
+        return Seen(project, self._state(project), setup)
 
     def delete(self, by: Caller, project_id: str) -> None:
         """Remove the project with its files. Its commands' records stay. Raises Conflict while
-        a command of it waits or runs."""
-        self.find(by, project_id)
-        self._workspaces.check_ours(project_id)
+        a command of it waits or runs. Where it raises WorkspaceUnavailable it is being deleted all
+        the same: by the next who asks, or by a sweep."""
+        project = self.find(by, project_id)
+        if project.deletion is None:
+            self._workspaces.check_ours(project_id)
+            project = self._begin_deleting(by, project_id)
+        reach("delete.begun")
+        try:
+            self._removal.finish(project)
+        except WorkspaceUnavailable as exc:
+            message = f"{exc.message} The project will be deleted as soon as that can be done."
+            raise WorkspaceUnavailable(message, retry_after_s=exc.retry_after_s or 5) from exc
+
+    def _begin(self, project_id: str) -> datetime | None:
+        """Write down that its workspace is about to be made. None: there is one."""
         with self._transaction() as tx:
-            unfinished = tx.commands.unfinished_of(project_id)
-            if unfinished is not None:
-                raise Conflict(
-                    f"A command of this project is {unfinished.status}: {unfinished.id}. "
-                    "Cancel it, or wait for its end, and try again."
-                )
-            tx.projects.delete(project_id)
-            facts.project_deleted(tx, by, project_id)
-        self._workspaces.delete(project_id)
+            project = tx.projects.get(project_id)
+            left = tx.making.since(project_id)
+        if project is not None:
+            project.refuse_if_deleting()
+            raise _taken(project_id)
+        if left is None and self._workspaces.is_there(project_id):
+            return None
+        with self._transaction() as tx:
+            since = tx.making.begin(project_id)
+        reach("create.begun")
+        if left is not None:
+            try:
+                self._removal.clear(project_id, since)
+            except NotFound as exc:
+                raise _taken(project_id) from exc
+        return since
+
+    def _end_making(self, project_id: str, since: datetime | None) -> None:
+        if since is not None:
+            with self._transaction() as tx:
+                tx.making.end(project_id, since)
+
+    def _record(self, by: Caller, project: Project, since: datetime | None) -> Command | None:
+        """The command that is to fill its workspace, where there is one."""
+        setup = None
+        with self._transaction() as tx:
+            ours = since is None or tx.making.end(project.id, since)
+            if not ours or not tx.projects.insert(project, by.key.id):
+                raise _taken(project.id)
+            facts.project_created(tx, by, project)
+            if project.git_url is not None and self._exec and not self._workspaces.clones:
+                from rdev.services.exec import cloning
+
+                wish = cloning(project.git_url)
+                setup = self._exec().insert(tx, by, project.id, new_id("cmd"), wish)
+                tx.projects.set_setup(project.id, setup.id)
+        return setup
+
+    def _begin_deleting(self, by: Caller, project_id: str) -> Project:
+        with self._transaction() as tx:
+            # Whoever was about to submit a command has done so, or finds that it is too late.
+            project = tx.projects.lock_out(project_id)
+            if project is None:
+                raise NotFound(f"Project not found: {project_id}")
+            if project.deletion is not None:
+                return project
+            refuse_unfinished(tx, project_id)
+            facts.project_delete_requested(tx, by, project_id)
+            return replace(project, deletion=tx.projects.set_deleting(project_id, by))
 
     def _read(self, project_ids: Sequence[str]) -> Sequence[Project | None]:
         with self._transaction(reading=True) as tx:
@@ -160,12 +212,18 @@ class Projects:
             with self._transaction(reading=True) as tx:
                 setups = {command.id: command for command in tx.commands.all_of(asked)}
         return [
-            Seen(project, self._state(project.id), setups.get(project.setup_command or ""))
+            Seen(project, self._state(project), setups.get(project.setup_command or ""))
             for project in projects
         ]
 
-    def _state(self, project_id: str) -> WorkspaceState:
+    def _state(self, project: Project) -> WorkspaceState:
+        if project.deletion is not None:
+            return WorkspaceState(State.STOPPING, "deleting", "The project is being deleted.")
         try:
-            return self._workspaces.state(project_id)
+            return self._workspaces.state(project.id)
         except WorkspaceUnavailable as exc:
             return WorkspaceState(State.UNKNOWN, "unavailable", exc.message, stale=True)
+
+
+def _taken(project_id: str) -> Conflict:
+    return Conflict(f"There is a project of that name already: {project_id}")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rdev.services.input import Input
     from rdev.services.lifecycle import Lifecycle
     from rdev.services.projects import Projects
+    from rdev.services.removal import Removal
 
 
 @once
@@ -38,6 +39,13 @@ def lifecycle() -> "Lifecycle":
 
     idle_stop_s = settings().idle_stop_s
     return Lifecycle(database().transaction, workspaces(), idle_stop_s=idle_stop_s)
+
+
+@once
+def removal() -> "Removal":
+    from rdev.services.removal import Removal
+
+    return Removal(database().transaction, workspaces())
 
 
 @once

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rdev.config import settings
 from rdev.domain.wakeups import COMMAND_QUEUED
-from rdev.wiring.commands import lifecycle
+from rdev.wiring.commands import lifecycle, removal
 from rdev.wiring.parts import made, now, once
 from rdev.wiring.stores import archive, database, streams, tickets, workspaces
 from rdev.wiring.wakeups import try_to_wake
@@ -86,5 +86,10 @@ def new_runner() -> "Runner":
         rules,
         archiver,
         lifecycle=lifecycle(),
-        sweeps=(lifecycle().settle, lifecycle().stop_idle, discovery.adopt),
+        sweeps=(
+            lifecycle().settle,
+            lifecycle().stop_idle,
+            removal().sweep,
+            discovery.adopt,
+        ),
     )

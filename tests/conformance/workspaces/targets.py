@@ -33,7 +33,10 @@ class Target:
         try:
             yield
         finally:
-            (self.unmake or self.workspaces.delete)(name)
+            if self.unmake:
+                self.unmake(name)
+            else:
+                self.workspaces.delete(name, lambda: None)
 
 
 @contextmanager

@@ -208,5 +208,5 @@ class Running:
         return self.serving.streamed(command)
 
     def remove(self) -> None:
-        self.workspaces.delete(self.project)
+        self.workspaces.delete(self.project, lambda: None)
         self.there.vanish(self.pod)

@@ -239,7 +239,7 @@ def cannot_start_again(running: Running) -> None:
 
 
 def taken_away(running: Running) -> None:
-    running.workspaces.delete(running.project)
+    running.workspaces.delete(running.project, lambda: None)
 
 
 @pytest.mark.parametrize("befalls", [scaled_down, cannot_start_again, taken_away, vanished])
@@ -285,7 +285,7 @@ def test_a_project_that_is_made_again_under_its_name_has_nothing_of_the_one_befo
     with running.runner():
         assert running.ended(running.submit("echo x >mine")).status is Status.SUCCEEDED
         life = running.workspaces.of(running.project).life()
-        running.workspaces.delete(running.project)
+        running.workspaces.delete(running.project, lambda: None)
         wait_for(lambda: running.pod not in running.there.lives)
         running.create()
         ended = running.ended(running.submit("ls -A"))

@@ -26,8 +26,8 @@ def test_a_workspace_is_made_stopped_started_and_deleted(cluster: Cluster) -> No
     assert cluster.there.get(SETS, "web") is not None
     workspaces.start("web", nothing)
     assert workspaces.wait_running("web", 60, changed_at=datetime.now(UTC)).running
-    workspaces.delete("web")
-    workspaces.delete("web")
+    workspaces.delete("web", nothing)
+    workspaces.delete("web", nothing)
     cluster.await_state("web", State.MISSING)
 
 
@@ -38,7 +38,7 @@ def test_what_others_made_is_only_used(cluster: Cluster) -> None:
     with pytest.raises(Conflict, match="made by others"):
         cluster.workspaces.create("theirs", git_url=None)
     cluster.workspaces.start("theirs", nothing)
-    cluster.workspaces.delete("theirs")
+    cluster.workspaces.delete("theirs", nothing)
     assert cluster.there.get(PODS, "theirs-0") is not None
 
 

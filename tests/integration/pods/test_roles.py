@@ -9,7 +9,7 @@ from rdev.config import SOURCE_ROOT
 from rdev.domain.commands import Status
 from rdev.domain.workspaces import State
 from rdev.errors import Conflict
-from small_cluster import PODS, foreign_pod
+from small_cluster import CLAIMS, PODS, foreign_pod
 
 WATCHED = {("watch", "pods"), ("watch", "statefulsets"), ("watch", "events")}
 
@@ -42,16 +42,19 @@ def test_each_role_has_the_verbs_that_its_function_uses_and_no_other(house: Hous
     house.lifecycle().stop(house.by, PROJECT)
     house.cluster.await_state(PROJECT, State.STOPPED)
     wait_for(lambda: set(used) >= WATCHED)
-    assert set(used) | {("delete", "statefulsets")} == allowed("rdev-functions-projects")
+    removes = {("get", "statefulsets"), ("get", CLAIMS), ("delete", "statefulsets")}
+    removes |= {("delete", CLAIMS)}
+    assert set(used) | removes == allowed("rdev-functions-projects")
     used.clear()
     house.runner(own_view=True)
     house.ended(house.submit())
     wait_for(lambda: set(used) >= WATCHED)
     into_pods = {("get", "pods/exec"), ("create", "pods/exec")}
-    assert set(used) | into_pods == allowed("rdev-functions-runner")
+    # Its sweep sees through what was to be removed.
+    assert set(used) | into_pods | removes == allowed("rdev-functions-runner")
     used.clear()
     house.projects.delete(house.by, PROJECT)
-    assert set(used) == {("delete", "statefulsets")}
+    assert set(used) == removes
 
 
 def test_a_labelled_pod_becomes_a_project_that_is_only_used(house: House) -> None:

@@ -157,7 +157,7 @@ def test_what_ran_in_a_workspace_that_is_gone_is_lost(house: House) -> None:
         claim = tx.queue.claim(Priority.NORMAL, runner="dead", lease_s=0.1, max_concurrent=5)
         assert claim is not None
         assert tx.queue.started(command.id, claim.command.epoch)
-    house.cluster.workspaces.delete(PROJECT)
+    house.cluster.workspaces.delete(PROJECT, lambda: None)
     house.cluster.await_state(PROJECT, State.MISSING)
     house.runner()
     ended = house.ended(command)

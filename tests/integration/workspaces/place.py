@@ -118,7 +118,7 @@ def make_place(folder: Path, shell: tuple[str, ...]) -> Iterator[Place]:
     try:
         yield place
     finally:
-        workspaces.delete("demo")
+        workspaces.delete("demo", lambda: None)
         workspaces.close()
 
 

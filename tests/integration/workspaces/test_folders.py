@@ -23,7 +23,7 @@ def test_making_it_twice_keeps_what_is_there(one_place):
 def test_a_name_that_is_no_dns_label_is_refused(one_place, name):
     for ask in (
         lambda: one_place.workspaces.create(name, git_url=None),
-        lambda: one_place.workspaces.delete(name),
+        lambda: one_place.workspaces.delete(name, lambda: None),
         lambda: one_place.workspaces.of(name),
     ):
         with pytest.raises(InvalidRequest):
@@ -36,8 +36,8 @@ def test_delete_kills_what_runs_and_follows_no_symlink(one_place, tmp_path):
     (one_place.root / "link").symlink_to(tmp_path / "other")
     one_place.workspace.start(one_place.sh("setsid sleep 100 & echo $!; exec sleep 100"))
     pid = int(one_place.said())
-    one_place.workspaces.delete("demo")
-    one_place.workspaces.delete("demo")
+    one_place.workspaces.delete("demo", lambda: None)
+    one_place.workspaces.delete("demo", lambda: None)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["commands", "other", "workspaces"]
     assert not list((tmp_path / "commands").iterdir())
     assert not list((tmp_path / "workspaces").iterdir())
@@ -65,12 +65,12 @@ def test_what_a_killed_process_left_of_deleting_or_cloning_is_pruned(one_place, 
 
 def test_a_stray_file_is_deleted_with_the_rest(one_place, tmp_path):
     (one_place.commands / ".stray").touch()
-    one_place.workspaces.delete("demo")
+    one_place.workspaces.delete("demo", lambda: None)
     assert not list((tmp_path / "commands").iterdir())
 
 
 def test_nothing_starts_in_a_deleted_workspace(one_place):
-    one_place.workspaces.delete("demo")
+    one_place.workspaces.delete("demo", lambda: None)
     with pytest.raises(WorkspaceUnavailable):
         one_place.workspace.start(one_place.launch("true"))
 
@@ -105,7 +105,7 @@ def test_a_workspace_is_cloned(one_place, tmp_path):
         assert (one_place.root.parent / "clone/file").read_text() == "content"
         one_place.workspaces.create("clone", git_url=f"file://{source}")
     finally:
-        one_place.workspaces.delete("clone")
+        one_place.workspaces.delete("clone", lambda: None)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def groups_of(place: Place) -> list[Cgroup]:
 @pytest.fixture(autouse=True)
 def no_group_is_left(one_place: Place) -> Iterator[None]:
     yield
-    one_place.workspaces.delete("demo")
+    one_place.workspaces.delete("demo", lambda: None)
     assert groups_of(one_place) == []
 
 

@@ -146,7 +146,7 @@ def test_deleting_a_project_ends_the_feeder_of_a_command_that_began_meanwhile(pl
     place.workspace.signal("cmd-1", "KILL")
     with monkeypatch.context() as begun_after_the_look:
         begun_after_the_look.setattr(LocalWorkspace, "abolish", lambda *_: None)
-        place.workspaces.delete("demo")
+        place.workspaces.delete("demo", lambda: None)
     eventually(lambda: gone(feeder))
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import psycopg
 from psycopg.rows import DictRow
 
+from rdev.adapters.postgres.clock import AHEAD
 from rdev.adapters.postgres.commands import COLUMNS, command_of
-from rdev.adapters.postgres.sweeping import AHEAD
 from rdev.domain.commands import Command
 
 

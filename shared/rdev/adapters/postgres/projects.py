@@ -2,13 +2,16 @@
 
 import builtins
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import psycopg
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from rdev.domain.projects import Project
+from rdev.adapters.postgres.clock import AHEAD
+from rdev.domain.callers import Caller
+from rdev.domain.projects import Deletion, Project
 
 _LOOKED_AT = 1000
 """The newest commands of a project, among which the one that ended last is looked for."""
@@ -77,6 +80,13 @@ class ProjectRows:
         ).fetchone()
         return _project(row) if row else None
 
+    def keep(self, project_id: str) -> Project | None:
+        # The weakest lock that `lock_out` waits for. It holds up no other change of the row.
+        row = self._sql.execute(
+            "select * from projects where id = %s for key share", (project_id,)
+        ).fetchone()
+        return _project(row) if row else None
+
     def unrecorded(self, project_ids: Sequence[str]) -> builtins.list[str]:
         rows = self._sql.execute(
             """
@@ -118,7 +128,8 @@ class ProjectRows:
             """
             with quiet as (
                 select p.id, p.used_at from projects p
-                where not p.stopped and p.used_at < now() - make_interval(secs => %(for_s)s)
+                where not p.stopped and p.deleting_at is null
+                    and p.used_at < now() - make_interval(secs => %(for_s)s)
                     and not exists (select from commands c where c.project_id = p.id
                         and c.status in ('queued', 'running'))
                 order by p.used_at limit %(limit)s
@@ -141,12 +152,60 @@ class ProjectRows:
 
     def unsettled(self, limit: int) -> builtins.list[Project]:
         rows = self._sql.execute(
-            "select * from projects where not settled order by id limit %s", (limit,)
+            "select * from projects where not settled and deleting_at is null order by id limit %s",
+            (limit,),
         )
         return [_project(row) for row in rows]
 
-    def delete(self, project_id: str) -> bool:
-        return self._sql.execute("delete from projects where id = %s", (project_id,)).rowcount == 1
+    def lock_out(self, project_id: str) -> Project | None:
+        row = self._sql.execute(
+            "select * from projects where id = %s for update", (project_id,)
+        ).fetchone()
+        return _project(row) if row else None
+
+    def set_deleting(self, project_id: str, by: Caller) -> Deletion:
+        row = self._sql.execute(
+            """
+            update projects set deleting_at = clock_timestamp(), deleting_by = %s
+            where id = %s returning deleting_at, deleting_by
+            """,
+            (
+                Jsonb(
+                    {
+                        "key_id": by.key.id,
+                        "key_name": by.key.name,
+                        "address": by.address,
+                        "request_id": by.request_id,
+                    }
+                ),
+                project_id,
+            ),
+        ).fetchone()
+        assert row is not None
+        return _deletion(row)
+
+    def is_deleting(self, project_id: str, since: datetime) -> bool:
+        row = self._sql.execute(
+            "select from projects where id = %s and deleting_at = %s", (project_id, since)
+        ).fetchone()
+        return row is not None
+
+    def delete(self, project_id: str, since: datetime) -> bool:
+        done = self._sql.execute(
+            "delete from projects where id = %s and deleting_at = %s", (project_id, since)
+        )
+        return done.rowcount == 1
+
+    def deleting(self, *, older_than_s: float, limit: int) -> builtins.list[Project]:
+        rows = self._sql.execute(
+            f"""
+            select * from projects where deleting_at < now() - make_interval(secs => %s)
+                or deleting_at > {AHEAD}
+            order by random() limit %s
+            """,  # noqa: S608 - a constant
+            (older_than_s, limit),
+        )
+        return [_project(row) for row in rows]
 
 
 def _project(row: dict[str, Any]) -> Project:
@@ -161,4 +220,9 @@ def _project(row: dict[str, Any]) -> Project:
         settled=row["settled"],
         setup_command=row["setup_command"],
         changed_at=row.get("changed_at"),
+        deletion=None if row["deleting_at"] is None else _deletion(row),
     )
+
+
+def _deletion(row: dict[str, Any]) -> Deletion:
+    return Deletion(row["deleting_at"], **row["deleting_by"])

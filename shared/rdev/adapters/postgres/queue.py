@@ -145,7 +145,7 @@ class QueueRows(LeaseRows, SweepRows):
         project = self._sql.execute(
             """
             select max_concurrent from projects
-            where id = %s and max_concurrent is not null for update
+            where id = %s and max_concurrent is not null for no key update
             """,
             (project_id,),
         ).fetchone()

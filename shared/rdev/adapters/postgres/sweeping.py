@@ -4,16 +4,13 @@ None of it needs a lease."""
 import psycopg
 from psycopg.rows import DictRow
 
+from rdev.adapters.postgres.clock import AHEAD
 from rdev.adapters.postgres.commands import COLUMNS, command_of
 from rdev.domain.commands import Command, Priority
 from rdev.domain.sweeps import LastSweep
 
 _AT_ONCE = 500
 """Rows changed by one statement: a backlog must not outlast its time limit."""
-
-AHEAD = "clock_timestamp() + interval '1 minute'"
-"""Further ahead than anything is planned in these tables: such a time was written before the
-database's clock was set back."""
 
 
 class SweepRows:

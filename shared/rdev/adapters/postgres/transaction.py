@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rdev.adapters.postgres.commands import CommandRows
     from rdev.adapters.postgres.input import InputRows
     from rdev.adapters.postgres.keys import KeyRows
+    from rdev.adapters.postgres.making import MakingRows
     from rdev.adapters.postgres.projects import ProjectRows
     from rdev.adapters.postgres.queue import QueueRows
     from rdev.adapters.postgres.standing import StandingRows
@@ -47,6 +48,12 @@ class Transaction:
         from rdev.adapters.postgres.projects import ProjectRows
 
         return ProjectRows(self._connection)
+
+    @cached_property
+    def making(self) -> "MakingRows":
+        from rdev.adapters.postgres.making import MakingRows
+
+        return MakingRows(self._connection)
 
     @cached_property
     def commands(self) -> "CommandRows":

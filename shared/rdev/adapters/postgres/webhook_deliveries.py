@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import DictRow
 from psycopg.types.json import Json
 
-from rdev.adapters.postgres.sweeping import AHEAD
+from rdev.adapters.postgres.clock import AHEAD
 from rdev.adapters.postgres.webhooks import ENDPOINT, endpoint_of
 from rdev.domain.delivering import Plan
 from rdev.domain.webhooks import Attempt, Claim, Trigger

@@ -1,5 +1,7 @@
-"""What lies in a project's folder for command files beside the commands' own directories."""
+"""What lies beside the commands' own directories, and beside the projects' folders."""
 
 TOKENS = ".tokens"
 PREPARING = ".new."
 REMOVING = ".old."
+LOCK = ".lock."
+"""Held by whoever makes or removes the folders of the project whose name follows."""

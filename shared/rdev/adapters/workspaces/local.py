@@ -8,18 +8,20 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rdev.adapters.workspaces import git_clone, launch_file
+from rdev.adapters.workspaces import git_clone, launch_file, lock_file
 from rdev.adapters.workspaces.asking import asking
-from rdev.adapters.workspaces.folder_names import PREPARING, REMOVING, TOKENS
+from rdev.adapters.workspaces.folder_names import LOCK, PREPARING, REMOVING, TOKENS
 from rdev.domain.git_arguments import PROTOCOLS
 from rdev.domain.ids import COMMAND_ID
 from rdev.domain.workspaces import ALWAYS_RUNNING, Found, State, WorkspaceState
 from rdev.errors import Conflict, InvalidRequest
+from rdev.failpoints import reach
+from rdev.on_disk import put_names_on_disk
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -31,6 +33,9 @@ TOKEN_AGE_S = 7 * 86400.0
 
 _PROJECT = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _HALF_DONE_AGE_S = 3600.0
+_ON_DISK_S = 5.0
+_WAIT_S = 2.0
+"""For whoever is making or removing the same workspace."""
 
 
 class LocalWorkspaces:
@@ -102,6 +107,17 @@ class LocalWorkspaces:
     def clones(self) -> bool:
         return True
 
+    @contextmanager
+    def alone(self, project_id: str) -> Iterator[None]:
+        lock = self._commands_dir / f"{LOCK}{self._named(project_id)}"
+        with ExitStack() as stack:
+            with asking(f"cannot lock the workspace {project_id}"):
+                self._commands_dir.mkdir(parents=True, exist_ok=True)
+                ours = stack.enter_context(lock_file.held(lock, wait_s=_WAIT_S))
+            if not ours:
+                raise Conflict(f"This workspace is being made or removed just now: {project_id}")
+            yield
+
     def create(self, project_id: str, *, git_url: str | None, template: str | None = None) -> None:
         """Make the folder, empty or as a clone. There already: it stays as it is."""
         if template is not None:
@@ -114,24 +130,35 @@ class LocalWorkspaces:
                 root.mkdir(exist_ok=True)
             elif not root.exists():
                 self._clone(git_url, root)
+        # As its record will be, also after a power cut.
+        put_names_on_disk(self._workspaces_dir, limit_s=_ON_DISK_S, path=launch_file.DEFAULT_PATH)
 
-    def delete(self, project_id: str) -> None:
-        """The folder goes first, so that nothing can start in it any more."""
+    def delete(self, project_id: str, still_meant: Callable[[], object]) -> None:
+        """The folder goes first, so that nothing can start in it any more. Within `alone`, where
+        nobody makes another one after `still_meant`."""
         root, commands = self._folders(project_id)
+        still_meant()
         with asking(f"cannot delete the workspace {project_id}"):
-            old_root = _put_aside(root)
+            _put_aside(root)
+            reach("delete.aside")
             if commands.exists():
                 workspace = self.of(project_id)
                 for folder in commands.iterdir():
                     if COMMAND_ID.fullmatch(folder.name):
                         workspace.abolish(folder.name)
-            old_commands = _put_aside(commands)
-            # What began after that look has found no folder to run in. Its feeder may be left.
-            if old_commands is not None:
-                _end_feeders(old_commands)
-            for old in (old_root, old_commands):
-                if old is not None:
-                    _remove(old)
+            reach("delete.abolished")
+            _put_aside(commands)
+            # Also what others who died have put aside, or were about to make.
+            for old in _aside(commands):
+                # What began after that look has found no folder to run in. Its feeder may be left.
+                _end_feeders(old)
+                _remove(old)
+            for old in _aside(root):
+                _remove(old)
+        # It must not come back by a power cut, for its record will not.
+        for parent in (self._commands_dir, self._workspaces_dir):
+            if parent.exists():
+                put_names_on_disk(parent, limit_s=_ON_DISK_S, path=launch_file.DEFAULT_PATH)
 
     def check_ours(self, project_id: str) -> None:
         """All folders are."""
@@ -163,6 +190,10 @@ class LocalWorkspaces:
         """None: a folder by itself is no project."""
         return ()
 
+    def is_there(self, project_id: str) -> bool:
+        root, _ = self._folders(project_id)
+        return root.exists()
+
     def prune(self, *, older_than_s: float = TOKEN_AGE_S) -> int:
         """Remove start tokens this much older than the end of their command's directory, and
         what crashed runners left half done. The number of tokens removed."""
@@ -183,6 +214,9 @@ class LocalWorkspaces:
 
     def _prune_half_done(self) -> None:
         """What was left of projects that were being deleted or cloned."""
+        for lock in self._commands_dir.glob(f"{LOCK}*"):
+            with lock_file.held(lock, wait_s=0):  # and gone, but for who has it
+                pass
         for parent in (self._workspaces_dir, self._commands_dir):
             for folder in parent.glob(".*"):
                 if not folder.name.startswith((PREPARING, REMOVING)):
@@ -232,6 +266,12 @@ def _remove(tree: Path) -> None:
         shutil.rmtree(tree, ignore_errors=True)
     if tree.exists():
         shutil.rmtree(tree)
+
+
+def _aside(folder: Path) -> Sequence[Path]:
+    """What was put aside of it, or was to become it. No project's name has a dot."""
+    found = (folder.parent.glob(f"{kind}{folder.name}.*") for kind in (REMOVING, PREPARING))
+    return [each for some in found for each in some]
 
 
 def _end_feeders(commands: Path) -> None:

@@ -41,7 +41,8 @@ OPERATIONS = (
         {200: one(records.DeletedProject, "It is gone.")},
         scope="projects:write",
         errors=("CONFLICT",),
-        description="Its commands' records stay. Refused while one of them waits or runs.",
+        description="Its commands' records stay. Refused while one of them waits or runs. One that "
+        "could not be done (503) is gone on with by the next, and by rdev itself.",
     ),
     Operation(
         "POST",
@@ -53,6 +54,8 @@ OPERATIONS = (
             202: one(records.ProjectStatus, "It is on its way, or does not come up: see `reason`."),
         },
         scope="projects:write",
+        errors=("CONFLICT",),
+        description="Refused while the project is being deleted.",
     ),
     Operation(
         "POST",

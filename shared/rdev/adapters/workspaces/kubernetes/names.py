@@ -35,6 +35,15 @@ def scale_path(namespace: str, name: str) -> str:
     return f"{sets_path(namespace, name)}/scale"
 
 
+def claim_name(project_id: str) -> str:
+    """That of the volume of the set's one pod."""
+    return f"{VOLUME}-{set_name(project_id)}-0"
+
+
+def claims_path(namespace: str, name: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
+
+
 def pods_path(namespace: str, name: str = "") -> str:
     return f"/api/v1/namespaces/{namespace}/pods" + (f"/{name}" if name else "")
 

@@ -36,6 +36,8 @@ class Pod:
     end_before: Problem | None
     """Why its container was started anew, if it was."""
     root: str | None
+    set_uid: str | None
+    """Of the StatefulSet that it belongs to, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Set:
     settled: bool
     """Its controller has seen what is asked of it."""
     deleting: bool
+    uid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,14 @@ def pod_of(raw: Mapping[str, Any]) -> Pod | None:
         end=end_of(status, state, deleting=deleting),
         end_before=end_before(state),
         root=notes.get(names.ROOT),
+        set_uid=next(
+            (
+                each["uid"]
+                for each in meta.get("ownerReferences") or ()
+                if each["kind"] == "StatefulSet"
+            ),
+            None,
+        ),
     )
 
 
@@ -110,6 +121,7 @@ def set_of(raw: Mapping[str, Any]) -> Set | None:
         replicas=int(spec.get("replicas", 1)),
         settled=int(status.get("observedGeneration") or 0) >= int(meta.get("generation") or 0),
         deleting=bool(meta.get("deletionTimestamp")),
+        uid=meta["uid"],
     )
 
 

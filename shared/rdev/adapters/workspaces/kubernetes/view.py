@@ -159,7 +159,9 @@ class View:
             before, pods = made.get(found.project_id, (None, []))
             made[found.project_id] = (_preferred(before, found), pods)
         for pod in (each for watched in self._pods for each in watched.all()):
-            made.setdefault(pod.project_id, (None, []))[1].append(pod)
+            of_set, pods = made.setdefault(pod.project_id, (None, []))
+            if not _of_before(pod, of_set):
+                pods.append(pod)
         for _, pods in made.values():
             # Stable: the last sort decides, those before it among equals.
             pods.sort(key=lambda pod: pod.created_at)
@@ -193,6 +195,14 @@ class View:
 
 def _preferred(before: Set | None, found: Set) -> Set:
     return before if before is not None and before.ours and not found.ours else found
+
+
+def _of_before(pod: Pod, found: Set | None) -> bool:
+    """Whether it is of a project that was deleted, and has this name again since: the cluster is
+    about to take it away."""
+    if found is None or not (found.ours and pod.ours):
+        return False
+    return pod.set_uid not in (None, found.uid)
 
 
 def _rank(pod: Pod) -> tuple[bool, bool, bool]:

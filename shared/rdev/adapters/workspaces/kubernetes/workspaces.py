@@ -2,6 +2,7 @@
 changed is changed by the API."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from rdev.adapters.workspaces.kubernetes.view import View
 from rdev.domain.projects import PROJECT_ID
 from rdev.domain.workspaces import Found, State, WorkspaceState
 from rdev.errors import Conflict, InvalidRequest, WorkspaceNotReady, WorkspaceUnavailable
+from rdev.failpoints import reach
 from rdev.ports import Workspace
 
 _NOT_FOUND = 404
@@ -103,6 +105,17 @@ class KubernetesWorkspaces:
             if (ours := self._stays(project_id)) is not None
         ]
 
+    def is_there(self, project_id: str) -> bool:
+        """The view may be behind. A pod of ours without its set is going."""
+        asked = {"labelSelector": f"{names.PROJECT}={project_id}"}
+        for namespace in self._view.namespaces:
+            sets = self._api.get(names.sets_path(namespace), **asked)["items"]
+            pods = self._api.get(names.pods_path(namespace), **asked)["items"]
+            others = [each for each in pods if not _is_ours(each)]
+            if any(not each["metadata"].get("deletionTimestamp") for each in [*sets, *others]):
+                return True
+        return False
+
     def check_ours(self, project_id: str) -> None:
         found, pod = self._view.set(project_id), self._view.pod(project_id)
         if found is None and pod is None:
@@ -114,6 +127,10 @@ class KubernetesWorkspaces:
             )
 
     # --- what is changed -------------------------------------------------------------------------
+
+    def alone(self, project_id: str) -> AbstractContextManager[None]:  # noqa: ARG002 - the port's
+        """Nobody can tell who died from who sleeps: who comes late finds other uids."""
+        return nullcontext()
 
     def create(self, project_id: str, *, git_url: str | None, template: str | None = None) -> None:  # noqa: ARG002 - a command clones
         if not PROJECT_ID.fullmatch(project_id):
@@ -129,22 +146,18 @@ class KubernetesWorkspaces:
                 raise InvalidRequest.field("template", exc.said) from exc
             if exc.status != _EXISTS:
                 raise
-            raw = self._read_set(project_id)
+            raw = self._made_before(project_id, template or DEFAULT)
         self._view.put_set(self._namespace, raw)
 
-    def delete(self, project_id: str) -> None:
-        """Its pod is killed and its volume deleted by the cluster, in its own time."""
-        found = self._view.set(project_id)
-        if found is not None and not found.ours:
-            return
-        try:
-            self._api.delete(
-                names.sets_path(self._namespace, names.set_name(project_id)),
-                {"propagationPolicy": "Background"},
-            )
-        except ApiRefused as exc:
-            if exc.status != _NOT_FOUND:
-                raise
+    def delete(self, project_id: str, still_meant: Callable[[], object]) -> None:
+        """Its pod is killed by the cluster, and its volume deleted then, both in its own time; but
+        from now on they are not used for what is made anew under the name."""
+        set_path = names.sets_path(self._namespace, names.set_name(project_id))
+        self._delete(set_path, project_id, still_meant)
+        reach("delete.set")
+        # Not left to the cluster: until it comes to that, a new set would be given this volume.
+        claim_path = names.claims_path(self._namespace, names.claim_name(project_id))
+        self._delete(claim_path, project_id, still_meant)
 
     def stop(self, project_id: str, still_meant: Callable[[], object]) -> None:
         """Only as the set is now: whoever starts it after `still_meant` changes that, and then
@@ -187,6 +200,32 @@ class KubernetesWorkspaces:
         self._view.close()
         self._api.close()
 
+    def _made_before(self, project_id: str, template: str) -> dict[str, Any]:
+        """The set that was there already."""
+        raw = self._read_set(project_id)
+        if raw["metadata"].get("deletionTimestamp"):
+            raise WorkspaceUnavailable(f"The workspace {project_id} is still being removed.")
+        made_from = (raw["metadata"].get("annotations") or {}).get(names.TEMPLATE)
+        if made_from != template:
+            raise Conflict(
+                f"There is a workspace of that name already, made from the template {made_from}: "
+                f"{project_id}. Ask for that one; or wait until it is found, and delete it."
+            )
+        return raw
+
+    def _delete(self, path: str, project_id: str, still_meant: Callable[[], object]) -> None:
+        """What is ours of this project, and no other object that gets its name meanwhile."""
+        try:
+            meta = self._api.get(path)["metadata"]
+            if manifests.labels(project_id).items() <= (meta.get("labels") or {}).items():
+                still_meant()
+                only = {"preconditions": {"uid": meta["uid"]}, "propagationPolicy": "Background"}
+                self._api.delete(path, only)
+        except ApiRefused as exc:
+            # Gone; or made anew, by somebody who knew that the one before was gone.
+            if exc.status not in (_NOT_FOUND, _EXISTS):
+                raise
+
     def _scale(self, project_id: str, replicas: int, *, version: str | None = None) -> None:
         path = names.scale_path(self._namespace, names.set_name(project_id))
         of_version = {"metadata": {"resourceVersion": version}} if version else {}
@@ -195,7 +234,7 @@ class KubernetesWorkspaces:
     def _read_set(self, project_id: str) -> dict[str, Any]:
         """Raises ApiRefused where it is not there, Conflict where it is others'."""
         raw = self._api.get(names.sets_path(self._namespace, names.set_name(project_id)))
-        if (raw["metadata"].get("labels") or {}).get(names.MANAGED_BY) != names.US:
+        if not _is_ours(raw):
             raise Conflict(f"The StatefulSet of {project_id} was made by others.")
         return raw
 
@@ -233,6 +272,10 @@ class KubernetesWorkspaces:
         if pod is None or pod.deleting or pod.ours:
             return None
         return False
+
+
+def _is_ours(raw: dict[str, Any]) -> bool:
+    return bool((raw["metadata"].get("labels") or {}).get(names.MANAGED_BY) == names.US)
 
 
 def _young(found: Set) -> bool:
