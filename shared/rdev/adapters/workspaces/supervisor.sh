@@ -184,7 +184,8 @@ lead() {
 }
 
 # Whether anything of the command is alive; sets alive to what carries its id or is in its control
-# groups. $1: pids up to that one are not looked at. Zombies carry nothing.
+# groups. $1: only pids between that one and the last one handed out are looked at; 0: all. Zombies
+# carry nothing.
 look() {
     find_carriers "$1"
     [ ! -f cgroups ] || members
@@ -203,9 +204,17 @@ find_carriers() {
             set -- /proc/[0-9]*/environ
         else
             set --
+            last=
             for place in /proc/[0-9]*; do
-                [ "${place#/proc/}" -le "$floor" ] || set -- "$@" "$place/environ"
+                # Once all are listed: none of those in question has a higher pid.
+                [ -n "$last" ] || read -r _ _ _ _ last </proc/loadavg
+                pid=${place#/proc/}
+                [ "$pid" -le "$floor" ] || [ "$pid" -gt "$last" ] || set -- "$@" "$place/environ"
             done
+            if [ "$last" -lt "$floor" ]; then
+                floor=0 # they have come round meanwhile
+                continue
+            fi
         fi
         [ $# -gt 0 ] || return 0
         alive=$(grep -lszxF -e "RDEV_COMMAND_ID=$id" "$@")
@@ -240,8 +249,9 @@ in_group() {
 }
 
 # The same, for right after the leader's end. Pids are handed out upwards and wrap around at
-# 32768 or more: what a leader of the last second begot has a higher pid, unless the last pid
-# handed out is below the leader's. Mostly there is none, and nothing to fork for.
+# 32768 or more: what a leader of the last second begot has a pid between its own and the last one
+# handed out, unless that is below the leader's. Mostly there is none, and nothing to fork for, also
+# where they came round long ago and what has run since has higher ones.
 look_quickly() {
     clock
     read -r _ _ _ _ last </proc/loadavg

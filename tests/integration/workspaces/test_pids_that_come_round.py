@@ -1,0 +1,71 @@
+"""What a supervisor looks at where process ids have come round: in a process id namespace of its
+own, in which the test says what the last one was."""
+
+import os
+import shlex
+import shutil
+import subprocess
+
+import pytest
+
+from rdev.adapters.workspaces import launch_file
+from rdev.adapters.workspaces.command_files import CommandFiles
+from rdev.adapters.workspaces.local_workspace import SUPERVISOR
+
+OWN_IDS = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+LAST = "/proc/sys/kernel/ns_last_pid"
+
+pytestmark = pytest.mark.skipif(
+    subprocess.run(
+        [*OWN_IDS, "sh", "-c", f"echo 1000 >{LAST}"], capture_output=True, check=False
+    ).returncode
+    != 0,
+    reason="not allowed to make a process id namespace",
+)
+
+
+@pytest.fixture
+def grep(tmp_path):
+    """In front of the machine's own, and tells that it was called."""
+    folder, called = tmp_path / "bin", tmp_path / "called"
+    folder.mkdir()
+    there = shutil.which("grep")
+    (folder / "grep").write_text(f'#!/bin/sh\n: >{called}\nexec {there} "$@"\n')
+    (folder / "grep").chmod(0o755)
+    return called
+
+
+def supervised(place, shell, line, *, before, after="true"):
+    """What `after` wrote, once the supervisor of this command has ended; `before` is done first."""
+    launch = place.sh(line)
+    files = CommandFiles(place.commands, "cmd-1")
+    path = f"{place.root.parents[1]}/bin:{launch_file.DEFAULT_PATH}"
+    environment = launch_file.environment(launch, home=os.fspath(place.root), path=path)
+    script = launch_file.render(launch, environment)
+    files.prepare(script, b"", stdin_open=False, cgroups=())
+    words = [*shell, SUPERVISOR, files.directory, files.token_path, place.root, "20"]
+    supervisor = shlex.join(map(str, words))
+    done = subprocess.run(
+        [*OWN_IDS, "sh", "-c", f"{before}; setsid -w {supervisor}; {after}"],
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert files.has("done")
+    return done.stdout.split()
+
+
+def test_what_ran_long_before_and_has_a_higher_id_is_not_looked_at(place, shell, grep):
+    older = f"echo 20000 >{LAST}; sleep 100 & sleep 100 & echo 1000 >{LAST}"
+    supervised(place, shell, "echo hi", before=older)
+    assert place.output("stdout") == b"hi\n"
+    assert not grep.exists()
+
+
+def test_what_was_begotten_after_they_came_round_is_found(place, shell, grep):
+    most = "$(cat /proc/sys/kernel/pid_max)"
+    line = "for each in 1 2 3 4 5 6 7 8; do setsid sleep 100 & done; sleep 0.1"
+    alive = "cat /proc/[0-9]*/environ | tr '\\0' '\\n' | grep -c RDEV_COMMAND_ID=cmd-1 || true"
+    left = supervised(place, shell, line, before=f"echo $(({most} - 8)) >{LAST}", after=alive)
+    assert left == ["0"]
