@@ -194,7 +194,7 @@ look() {
 
 # Sets alive to what carries the id. Who forks and ends between the listing and the reading is in
 # neither, and who is being exec'ed has no environment for a moment: nothing is believed to be there
-# before two looks one after the other have found nothing in the same processes.
+# before two looks one after the other have found nothing, the second in none but those of the first.
 find_carriers() {
     alive=
     floor=$1
@@ -219,7 +219,15 @@ find_carriers() {
         [ $# -gt 0 ] || return 0
         alive=$(grep -lszxF -e "RDEV_COMMAND_ID=$id" "$@")
         [ -z "$alive" ] || return 0
-        [ "$*" != "$before" ] || return 0
+        # Who was listed before is there again, in the same order, or is gone.
+        rest=$before
+        for place in "$@"; do
+            case $rest in
+            *"$place"*) rest=${rest#*"$place"} ;;
+            *) rest=new && break ;;
+            esac
+        done
+        [ "$rest" = new ] || return 0
         before=$*
     done
 }

@@ -1,5 +1,5 @@
-"""What a supervisor looks at where process ids have come round: in a process id namespace of its
-own, in which the test says what the last one was."""
+"""What a supervisor looks at as its leader has ended: in a process id namespace of its own, in
+which the test says what the last id was."""
 
 import os
 import shlex
@@ -69,3 +69,19 @@ def test_what_was_begotten_after_they_came_round_is_found(place, shell, grep):
     alive = "cat /proc/[0-9]*/environ | tr '\\0' '\\n' | grep -c RDEV_COMMAND_ID=cmd-1 || true"
     left = supervised(place, shell, line, before=f"echo $(({most} - 8)) >{LAST}", after=alive)
     assert left == ["0"]
+
+
+def test_who_is_gone_at_the_second_look_asks_for_no_third(place, shell, tmp_path):
+    if shell[0] == "busybox":
+        pytest.skip("its grep is its own")
+    one, both, looks = tmp_path / "one", tmp_path / "both", tmp_path / "looks"
+    (tmp_path / "bin").mkdir()
+    fake = tmp_path / "bin/grep"
+    end_one = f"kill $(cat {one}); while [ -e /proc/$(cat {one}) ]; do sleep 0.01; done"
+    fake.write_text(f"#!/bin/sh\necho look >>{looks}\n{end_one}\nexit 1\n")
+    fake.chmod(0o755)
+    others = f"sleep 100 & echo $! >{one}; sleep 100 & : >{both}"
+    beside = f"(until [ -e begun ]; do sleep 0.01; done; {others}) >&- 2>&- &"
+    line = f": >begun; until [ -e {both} ]; do sleep 0.01; done"
+    supervised(place, shell, line, before=f"cd {place.root}; {beside} :")
+    assert looks.read_text() == 2 * "look\n"
