@@ -22,7 +22,13 @@ from rdev.adapters.workspaces.local import LocalWorkspaces
 from rdev.domain.callers import Caller
 from rdev.domain.commands import Kind, Launch
 from rdev.domain.workspaces import State
-from rdev.errors import Conflict, InvalidRequest, NotFound, WorkspaceUnavailable
+from rdev.errors import (
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    StoreUnavailable,
+    WorkspaceUnavailable,
+)
 from rdev.ports import Transaction, Transactions
 from rdev.services.exec import Exec, Wish
 from rdev.services.lifecycle import Lifecycle
@@ -440,3 +446,53 @@ def test_a_lock_that_nobody_holds_is_pruned(demo: House) -> None:
         assert (demo.home / "commands/.lock.demo").exists()
     assert not lock.exists()
     assert not (demo.home / "commands/.lock.demo").exists()
+
+
+def test_a_folder_made_by_hand_after_a_create_that_broke_off_is_never_removed(
+    house: House, tmp_path: Path
+) -> None:
+    source = cloned(tmp_path)
+    house.dies_at("create.begun", "create", git_url=source)
+    house.root.mkdir(parents=True)
+    (house.root / "mine").touch()
+    house.sweep()
+    assert (house.root / "mine").exists()
+
+
+def test_a_folder_made_by_hand_since_a_clone_failed_is_taken_over(
+    house: House, tmp_path: Path
+) -> None:
+    workspaces = LocalWorkspaces(
+        house.home / "workspaces",
+        house.home / "commands",
+        drain_s=0.1,
+        git_protocols=("file",),
+        clone_timeout_s=0.0,
+    )
+    with pytest.raises(WorkspaceUnavailable, match="took longer"):
+        house.over(workspaces).create(house.by, "demo", git_url=cloned(tmp_path))
+    workspaces.close()
+    house.root.mkdir(parents=True)
+    (house.root / "mine").touch()
+    house.projects.create(house.by, "demo")
+    assert [each.name for each in house.root.iterdir()] == ["mine"]
+
+
+def test_what_a_create_left_whose_record_could_not_be_written_is_not_in_the_next_project(
+    house: House, tmp_path: Path
+) -> None:
+    class StoreAway(Projects):
+        def _record(self, *_: Any) -> Any:
+            raise StoreUnavailable("Postgres is away.")
+
+    workspaces = LocalWorkspaces(
+        house.home / "workspaces", house.home / "commands", drain_s=0.1, git_protocols=("file",)
+    )
+    away = StoreAway(house.database.transaction, workspaces, now=lambda: datetime.now(UTC))
+    with pytest.raises(StoreUnavailable):
+        away.create(house.by, "demo", git_url=cloned(tmp_path))
+    workspaces.prune()
+    workspaces.close()
+    house.projects.create(house.by, "demo")
+    assert not list(house.root.iterdir())
+    assert not list((house.home / "commands").glob(".lock.*"))

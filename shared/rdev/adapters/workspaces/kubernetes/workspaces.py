@@ -148,6 +148,9 @@ class KubernetesWorkspaces:
         claim_path = names.claims_path(self._namespace, names.claim_name(project_id))
         self._delete(claim_path, project_id, still_meant)
 
+    def undo(self, project_id: str, still_meant: Callable[[], object]) -> None:
+        self.delete(project_id, still_meant)
+
     def stop(self, project_id: str, still_meant: Callable[[], object]) -> None:
         """Only as the set is now: whoever starts it after `still_meant` changes that, and then
         this does nothing, however late it arrives."""
