@@ -14,7 +14,7 @@ from pod_house import PROJECT, House
 from pod_service import Cluster
 from rdev.domain.commands import Status
 from rdev.domain.workspaces import Found, State
-from rdev.errors import Conflict, NotFound, WorkspaceUnavailable
+from rdev.errors import Conflict, NotFound, WorkspaceNotReady, WorkspaceUnavailable
 from rdev.services.discovery import Discovery
 from rdev.services.removal import Removal
 from small_cluster import CLAIMS, NAMESPACE, PODS, SETS, foreign_pod
@@ -187,6 +187,15 @@ def test_a_project_made_again_at_once_gets_neither_the_pod_nor_the_volume_of_the
     assert made.ended(made.submit()).status is Status.SUCCEEDED
     for (kind, name), old in zip(((PODS, "web-0"), (CLAIMS, CLAIM)), before.values(), strict=True):
         assert there.get(kind, name)["metadata"]["uid"] != old["metadata"]["uid"]
+
+
+def test_a_pod_whose_set_was_seen_to_go_is_not_used_for_a_set_not_seen_yet(made: House) -> None:
+    made.cluster.there.collects = False
+    made.projects.delete(made.by, PROJECT)
+    wait_for(lambda: made.cluster.view.set(PROJECT) is None)
+    assert made.cluster.view.pod(PROJECT) is not None
+    with pytest.raises(WorkspaceNotReady):
+        made.cluster.workspaces.wait_running(PROJECT, 1, changed_at=datetime.now(UTC))
 
 
 # --- finding -------------------------------------------------------------------------------------

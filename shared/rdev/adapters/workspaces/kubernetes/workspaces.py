@@ -247,6 +247,9 @@ class KubernetesWorkspaces:
             if found is not None:
                 raw = self._api.get(names.sets_path(found.namespace, found.name))
                 self._view.put_set(found.namespace, raw)
+            elif pod.ours and pod.set_uid is not None:
+                # Its set went, and another one of that name may not be seen yet.
+                self._view.put_set(self._namespace, self._read_set(project_id))
             raw = self._api.get(names.pods_path(pod.ref.namespace, pod.ref.name))
         except ApiRefused as exc:
             if exc.status == _NOT_FOUND:
