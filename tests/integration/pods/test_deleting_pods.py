@@ -234,6 +234,23 @@ def test_what_goes_and_comes_again_is_found_again(house: House) -> None:
     assert house.audited("project.discovered") == 2
 
 
+def test_what_is_found_is_recorded_although_the_api_does_not_answer_for_all(house: House) -> None:
+    class Busy:
+        def found(self) -> list[Found]:
+            return [Found(PROJECT, ours=False), Found("zebra", ours=False)]
+
+        def is_there(self, project_id: str) -> bool:
+            if project_id == "zebra":
+                raise WorkspaceUnavailable("The Kubernetes API is busy and asked for patience.")
+            return True
+
+    workspaces: Any = Busy()
+    discovery = Discovery(house.database.transaction, workspaces, now=lambda: datetime.now(UTC))
+    with pytest.raises(WorkspaceUnavailable):
+        discovery.adopt()
+    assert house.record() is not None
+
+
 # --- making --------------------------------------------------------------------------------------
 
 
