@@ -1,10 +1,11 @@
 """Projects deleted and made while something dies: nothing is lost, and nothing stays."""
 
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -496,3 +497,26 @@ def test_what_a_create_left_whose_record_could_not_be_written_is_not_in_the_next
     house.projects.create(house.by, "demo")
     assert not list(house.root.iterdir())
     assert not list((house.home / "commands").glob(".lock.*"))
+
+
+def test_a_project_is_deleted_where_no_more_files_can_be_made(
+    database: Database, database_url: str, redis_url: str, admin: Caller, tmp_path: Path
+) -> None:
+    """Who deletes it wants to have room again."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "nr_inodes=40", "none", str(small)]
+    if subprocess.run(mount, check=False).returncode != 0:
+        pytest.skip("nothing can be mounted here")
+    try:
+        house = House(database, (database_url, redis_url), admin, small)
+        house.projects.create(admin, "demo")
+        with suppress(OSError):
+            for number in range(100):
+                (house.root / str(number)).touch()
+        assert os.statvfs(small).f_ffree == 0
+        house.projects.delete(admin, "demo")
+        assert house.left() == []
+        house.workspaces.close()
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
