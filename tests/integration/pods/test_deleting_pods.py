@@ -132,6 +132,20 @@ class AwayAfter:
         self._house.cluster.workspaces.delete(project_id, last_moment)
 
 
+@pytest.mark.parametrize("kind", [SETS, CLAIMS])
+def test_what_may_not_be_deleted_is_not_taken_for_gone(
+    made: House, database_url: str, kind: str
+) -> None:
+    made.cluster.there.keeps = kind
+    made.cluster.there.collects = False
+    with pytest.raises(WorkspaceUnavailable, match="will be deleted"):
+        made.projects.delete(made.by, PROJECT)
+    assert made.record() is not None
+    made.cluster.there.keeps = None
+    sweep(made, database_url)
+    assert made.record() is None
+
+
 def test_a_set_of_others_that_has_the_name_is_left_alone(house: House) -> None:
     """Somebody's StatefulSet whose pod carried the label for a while."""
     there = house.cluster.there

@@ -209,13 +209,19 @@ class KubernetesWorkspaces:
         """What is ours of this project, and no other object that gets its name meanwhile."""
         try:
             meta = self._api.get(path)["metadata"]
-            if manifests.labels(project_id).items() <= (meta.get("labels") or {}).items():
-                still_meant()
-                only = {"preconditions": {"uid": meta["uid"]}, "propagationPolicy": "Background"}
+            if not manifests.labels(project_id).items() <= (meta.get("labels") or {}).items():
+                return
+            still_meant()
+            only = {"preconditions": {"uid": meta["uid"]}, "propagationPolicy": "Background"}
+            try:
                 self._api.delete(path, only)
+            except ApiRefused as exc:
+                # Made anew, by somebody who knew that the one before was gone; or refused
+                # otherwise, as by an admission webhook.
+                if exc.status != _EXISTS or self._api.get(path)["metadata"]["uid"] == meta["uid"]:
+                    raise
         except ApiRefused as exc:
-            # Gone; or made anew, by somebody who knew that the one before was gone.
-            if exc.status not in (_NOT_FOUND, _EXISTS):
+            if exc.status != _NOT_FOUND:
                 raise
 
     def _scale(self, project_id: str, replicas: int, *, version: str | None = None) -> None:
