@@ -321,3 +321,20 @@ def test_a_create_that_slept_makes_no_project_of_what_another_has_made(
     assert house.audited("project.created") == 1
     sweep(house, database_url)
     house.cluster.await_state(PROJECT, State.RUNNING)
+
+
+def test_a_create_that_slept_until_it_was_given_up_leaves_nothing(
+    house: House, database_url: str
+) -> None:
+    made = house.cluster.workspaces.create
+
+    def slowly(*place: Any, **wish: Any) -> None:
+        sweep(house, database_url)
+        made(*place, **wish)
+
+    workspaces: Any = house.cluster.workspaces
+    workspaces.create = slowly
+    with pytest.raises(Conflict, match="of that name already"):
+        house.projects.create(house.by, PROJECT)
+    sweep(house, database_url)
+    wait_for(lambda: left(house) == [])
