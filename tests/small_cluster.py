@@ -37,6 +37,8 @@ class SmallCluster:
         self.closed = False
         self.by_itself = True
         """The pods of a StatefulSet come up and go away without a word."""
+        self.keeps: str | None = None
+        """Of this kind nothing may be deleted, an admission webhook says."""
         self.collects = True
         """What belongs to objects that are gone is taken away. A cluster takes its time for it."""
 

@@ -159,7 +159,7 @@ class Handler(BaseHTTPRequestHandler):
             uid = body.get("preconditions", {}).get("uid")
             if found is None:
                 self._refuse(404, "NotFound")
-            elif uid not in (None, found["metadata"]["uid"]):
+            elif self.cluster.keeps == kind or uid not in (None, found["metadata"]["uid"]):
                 self._refuse(409, "Conflict")
             else:
                 self.cluster.delete(kind, name)

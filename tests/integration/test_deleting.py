@@ -1,10 +1,11 @@
 """Projects deleted and made while something dies: nothing is lost, and nothing stays."""
 
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,13 @@ from rdev.adapters.workspaces.local import LocalWorkspaces
 from rdev.domain.callers import Caller
 from rdev.domain.commands import Kind, Launch
 from rdev.domain.workspaces import State
-from rdev.errors import Conflict, InvalidRequest, NotFound, WorkspaceUnavailable
+from rdev.errors import (
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    StoreUnavailable,
+    WorkspaceUnavailable,
+)
 from rdev.ports import Transaction, Transactions
 from rdev.services.exec import Exec, Wish
 from rdev.services.lifecycle import Lifecycle
@@ -440,3 +447,76 @@ def test_a_lock_that_nobody_holds_is_pruned(demo: House) -> None:
         assert (demo.home / "commands/.lock.demo").exists()
     assert not lock.exists()
     assert not (demo.home / "commands/.lock.demo").exists()
+
+
+def test_a_folder_made_by_hand_after_a_create_that_broke_off_is_never_removed(
+    house: House, tmp_path: Path
+) -> None:
+    source = cloned(tmp_path)
+    house.dies_at("create.begun", "create", git_url=source)
+    house.root.mkdir(parents=True)
+    (house.root / "mine").touch()
+    house.sweep()
+    assert (house.root / "mine").exists()
+
+
+def test_a_folder_made_by_hand_since_a_clone_failed_is_taken_over(
+    house: House, tmp_path: Path
+) -> None:
+    workspaces = LocalWorkspaces(
+        house.home / "workspaces",
+        house.home / "commands",
+        drain_s=0.1,
+        git_protocols=("file",),
+        clone_timeout_s=0.0,
+    )
+    with pytest.raises(WorkspaceUnavailable, match="took longer"):
+        house.over(workspaces).create(house.by, "demo", git_url=cloned(tmp_path))
+    workspaces.close()
+    house.root.mkdir(parents=True)
+    (house.root / "mine").touch()
+    house.projects.create(house.by, "demo")
+    assert [each.name for each in house.root.iterdir()] == ["mine"]
+
+
+def test_what_a_create_left_whose_record_could_not_be_written_is_not_in_the_next_project(
+    house: House, tmp_path: Path
+) -> None:
+    class StoreAway(Projects):
+        def _record(self, *_: Any) -> Any:
+            raise StoreUnavailable("Postgres is away.")
+
+    workspaces = LocalWorkspaces(
+        house.home / "workspaces", house.home / "commands", drain_s=0.1, git_protocols=("file",)
+    )
+    away = StoreAway(house.database.transaction, workspaces, now=lambda: datetime.now(UTC))
+    with pytest.raises(StoreUnavailable):
+        away.create(house.by, "demo", git_url=cloned(tmp_path))
+    workspaces.prune()
+    workspaces.close()
+    house.projects.create(house.by, "demo")
+    assert not list(house.root.iterdir())
+    assert not list((house.home / "commands").glob(".lock.*"))
+
+
+def test_a_project_is_deleted_where_no_more_files_can_be_made(
+    database: Database, database_url: str, redis_url: str, admin: Caller, tmp_path: Path
+) -> None:
+    """Who deletes it wants to have room again."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "nr_inodes=40", "none", str(small)]
+    if subprocess.run(mount, check=False).returncode != 0:
+        pytest.skip("nothing can be mounted here")
+    try:
+        house = House(database, (database_url, redis_url), admin, small)
+        house.projects.create(admin, "demo")
+        with suppress(OSError):
+            for number in range(100):
+                (house.root / str(number)).touch()
+        assert os.statvfs(small).f_ffree == 0
+        house.projects.delete(admin, "demo")
+        assert house.left() == []
+        house.workspaces.close()
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

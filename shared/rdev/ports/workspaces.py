@@ -151,6 +151,10 @@ class Workspaces(Protocol):
         what is made under the name has nothing of it. `still_meant` is called at the last moment
         and raises where that is no longer wanted; a workspace that is made later is left alone."""
 
+    def undo(self, project_id: str, still_meant: Callable[[], object]) -> None:
+        """As `delete`, of a workspace whose maker died over `create`, within `alone` as he was. One
+        that others have made since stays, where that can be told."""
+
     def check_ours(self, project_id: str) -> None:
         """Raises Conflict, saying so, for one that others made: it is only used."""
 

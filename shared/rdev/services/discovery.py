@@ -34,11 +34,14 @@ class Discovery:
         with self._transaction(reading=True) as tx:
             missing = frozenset(tx.projects.unrecorded(sorted(found)))
             being_made = {each for each in missing if tx.making.since(each)}
-        # Asked once more: what was deleted with its record may still be seen from here.
-        new = {each for each in missing - being_made if self._workspaces.is_there(each)}
-        for project_id in sorted(new):
-            self._record(project_id)
-        self._recorded = found - (missing - new)
+        left = set(missing)
+        for project_id in sorted(missing - being_made):
+            # Asked once more: what was deleted with its record may still be seen from here. One
+            # by one: should there be no answer to a later one, these have their record.
+            if self._workspaces.is_there(project_id):
+                self._record(project_id)
+                left.remove(project_id)
+        self._recorded = found - left
 
     def _record(self, project_id: str) -> None:
         project = Project(id=project_id, created_at=self._now())

@@ -121,7 +121,12 @@ class Projects:
                 self._end_making(project_id, since)
                 raise
             reach("create.made")
-            setup = self._record(by, project, since)
+            try:
+                setup = self._record(by, project, since)
+            except Conflict:
+                if since is not None:
+                    self._leave_to_sweep(project_id)
+                raise
         if setup is not None and self._exec:
             self._exec().wake(setup, position=1)
         return Seen(project, self._state(project), setup)
@@ -165,6 +170,13 @@ class Projects:
         if since is not None:
             with self._transaction() as tx:
                 tx.making.end(project_id, since)
+
+    def _leave_to_sweep(self, project_id: str) -> None:
+        """Who slept while others made an end of this attempt has made a workspace that nobody else
+        knows of, unless it is that of a project, or of another attempt."""
+        with self._transaction() as tx:
+            if tx.projects.get(project_id) is None and tx.making.since(project_id) is None:
+                tx.making.begin(project_id)
 
     def _record(self, by: Caller, project: Project, since: datetime | None) -> Command | None:
         """The command that is to fill its workspace, where there is one."""

@@ -65,7 +65,7 @@ class Removal:
     def clear(self, project_id: str, since: datetime) -> None:
         """Remove what earlier attempts than this one, which is `since`, have made. Raises
         NotFound where somebody has taken over from it, or the project has its record."""
-        self._workspaces.delete(project_id, lambda: self._check_making(project_id, since))
+        self._workspaces.undo(project_id, lambda: self._check_making(project_id, since))
 
     def sweep(self) -> None:
         """Take up what was left."""

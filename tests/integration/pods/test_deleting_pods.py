@@ -14,7 +14,7 @@ from pod_house import PROJECT, House
 from pod_service import Cluster
 from rdev.domain.commands import Status
 from rdev.domain.workspaces import Found, State
-from rdev.errors import Conflict, NotFound, WorkspaceUnavailable
+from rdev.errors import Conflict, NotFound, WorkspaceNotReady, WorkspaceUnavailable
 from rdev.services.discovery import Discovery
 from rdev.services.removal import Removal
 from small_cluster import CLAIMS, NAMESPACE, PODS, SETS, foreign_pod
@@ -132,6 +132,20 @@ class AwayAfter:
         self._house.cluster.workspaces.delete(project_id, last_moment)
 
 
+@pytest.mark.parametrize("kind", [SETS, CLAIMS])
+def test_what_may_not_be_deleted_is_not_taken_for_gone(
+    made: House, database_url: str, kind: str
+) -> None:
+    made.cluster.there.keeps = kind
+    made.cluster.there.collects = False
+    with pytest.raises(WorkspaceUnavailable, match="will be deleted"):
+        made.projects.delete(made.by, PROJECT)
+    assert made.record() is not None
+    made.cluster.there.keeps = None
+    sweep(made, database_url)
+    assert made.record() is None
+
+
 def test_a_set_of_others_that_has_the_name_is_left_alone(house: House) -> None:
     """Somebody's StatefulSet whose pod carried the label for a while."""
     there = house.cluster.there
@@ -189,6 +203,15 @@ def test_a_project_made_again_at_once_gets_neither_the_pod_nor_the_volume_of_the
         assert there.get(kind, name)["metadata"]["uid"] != old["metadata"]["uid"]
 
 
+def test_a_pod_whose_set_was_seen_to_go_is_not_used_for_a_set_not_seen_yet(made: House) -> None:
+    made.cluster.there.collects = False
+    made.projects.delete(made.by, PROJECT)
+    wait_for(lambda: made.cluster.view.set(PROJECT) is None)
+    assert made.cluster.view.pod(PROJECT) is not None
+    with pytest.raises(WorkspaceNotReady):
+        made.cluster.workspaces.wait_running(PROJECT, 1, changed_at=datetime.now(UTC))
+
+
 # --- finding -------------------------------------------------------------------------------------
 
 
@@ -223,6 +246,23 @@ def test_what_goes_and_comes_again_is_found_again(house: House) -> None:
         house.projects.delete(house.by, PROJECT)
         assert house.projects.list(house.by, after=None, limit=10)[0] == []
     assert house.audited("project.discovered") == 2
+
+
+def test_what_is_found_is_recorded_although_the_api_does_not_answer_for_all(house: House) -> None:
+    class Busy:
+        def found(self) -> list[Found]:
+            return [Found(PROJECT, ours=False), Found("zebra", ours=False)]
+
+        def is_there(self, project_id: str) -> bool:
+            if project_id == "zebra":
+                raise WorkspaceUnavailable("The Kubernetes API is busy and asked for patience.")
+            return True
+
+    workspaces: Any = Busy()
+    discovery = Discovery(house.database.transaction, workspaces, now=lambda: datetime.now(UTC))
+    with pytest.raises(WorkspaceUnavailable):
+        discovery.adopt()
+    assert house.record() is not None
 
 
 # --- making --------------------------------------------------------------------------------------
@@ -281,3 +321,20 @@ def test_a_create_that_slept_makes_no_project_of_what_another_has_made(
     assert house.audited("project.created") == 1
     sweep(house, database_url)
     house.cluster.await_state(PROJECT, State.RUNNING)
+
+
+def test_a_create_that_slept_until_it_was_given_up_leaves_nothing(
+    house: House, database_url: str
+) -> None:
+    made = house.cluster.workspaces.create
+
+    def slowly(*place: Any, **wish: Any) -> None:
+        sweep(house, database_url)
+        made(*place, **wish)
+
+    workspaces: Any = house.cluster.workspaces
+    workspaces.create = slowly
+    with pytest.raises(Conflict, match="of that name already"):
+        house.projects.create(house.by, PROJECT)
+    sweep(house, database_url)
+    wait_for(lambda: left(house) == [])

@@ -109,7 +109,7 @@ class LocalWorkspaces:
 
     @contextmanager
     def alone(self, project_id: str) -> Iterator[None]:
-        lock = self._commands_dir / f"{LOCK}{self._named(project_id)}"
+        lock = self._lock(project_id)
         with ExitStack() as stack:
             with asking(f"cannot lock the workspace {project_id}"):
                 self._commands_dir.mkdir(parents=True, exist_ok=True)
@@ -126,10 +126,12 @@ class LocalWorkspaces:
         with asking(f"cannot make the workspace {project_id}"):
             (commands / TOKENS).mkdir(mode=0o700, parents=True, exist_ok=True)
             self._workspaces_dir.mkdir(parents=True, exist_ok=True)
-            if git_url is None:
-                root.mkdir(exist_ok=True)
-            elif not root.exists():
-                self._clone(git_url, root)
+            if not root.exists():
+                if git_url is None:
+                    lock_file.note(self._lock(project_id), b"made")
+                    root.mkdir(exist_ok=True)
+                else:
+                    self._clone(git_url, root, self._lock(project_id))
         # As its record will be, also after a power cut.
         put_names_on_disk(self._workspaces_dir, limit_s=_ON_DISK_S, path=launch_file.DEFAULT_PATH)
 
@@ -159,6 +161,17 @@ class LocalWorkspaces:
         for parent in (self._commands_dir, self._workspaces_dir):
             if parent.exists():
                 put_names_on_disk(parent, limit_s=_ON_DISK_S, path=launch_file.DEFAULT_PATH)
+
+    def undo(self, project_id: str, still_meant: Callable[[], object]) -> None:
+        """A folder stays that is there although nobody was about to make it when he died: somebody
+        made it by hand."""
+        root, _ = self._folders(project_id)
+        with asking(f"cannot look for the workspace {project_id}"):
+            mine = not root.exists() or lock_file.noted(self._lock(project_id))
+        if mine:
+            self.delete(project_id, still_meant)
+        with asking(f"cannot lock the workspace {project_id}"):
+            lock_file.note(self._lock(project_id), b"")
 
     def check_ours(self, project_id: str) -> None:
         """All folders are."""
@@ -215,6 +228,8 @@ class LocalWorkspaces:
     def _prune_half_done(self) -> None:
         """What was left of projects that were being deleted or cloned."""
         for lock in self._commands_dir.glob(f"{LOCK}*"):
+            if lock_file.noted(lock):
+                continue  # for who undoes what it tells of
             with lock_file.held(lock, wait_s=0):  # and gone, but for who has it
                 pass
         for parent in (self._workspaces_dir, self._commands_dir):
@@ -240,21 +255,26 @@ class LocalWorkspaces:
         name = self._named(project_id)
         return self._workspaces_dir / name, self._commands_dir / name
 
+    def _lock(self, project_id: str) -> Path:
+        return self._commands_dir / f"{LOCK}{self._named(project_id)}"
+
     def _named(self, project_id: str) -> str:
         if not _PROJECT.fullmatch(project_id):
             raise InvalidRequest.field("project", "must be a DNS label")
         return project_id
 
-    def _clone(self, git_url: str, root: Path) -> None:
+    def _clone(self, git_url: str, root: Path, lock: Path) -> None:
         new = root.with_name(f"{PREPARING}{root.name}.{os.urandom(4).hex()}")
         try:
             git_clone.clone(
                 git_url, new, protocols=self._git_protocols, timeout_s=self._clone_timeout_s
             )
+            lock_file.note(lock, b"made")
             new.rename(root)
         except OSError:
             if not root.exists():  # nobody else was faster
                 raise
+            lock_file.note(lock, b"")
         finally:
             shutil.rmtree(new, ignore_errors=True)
 

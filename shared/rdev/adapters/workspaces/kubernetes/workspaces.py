@@ -159,6 +159,9 @@ class KubernetesWorkspaces:
         claim_path = names.claims_path(self._namespace, names.claim_name(project_id))
         self._delete(claim_path, project_id, still_meant)
 
+    def undo(self, project_id: str, still_meant: Callable[[], object]) -> None:
+        self.delete(project_id, still_meant)
+
     def stop(self, project_id: str, still_meant: Callable[[], object]) -> None:
         """Only as the set is now: whoever starts it after `still_meant` changes that, and then
         this does nothing, however late it arrives."""
@@ -217,13 +220,19 @@ class KubernetesWorkspaces:
         """What is ours of this project, and no other object that gets its name meanwhile."""
         try:
             meta = self._api.get(path)["metadata"]
-            if manifests.labels(project_id).items() <= (meta.get("labels") or {}).items():
-                still_meant()
-                only = {"preconditions": {"uid": meta["uid"]}, "propagationPolicy": "Background"}
+            if not manifests.labels(project_id).items() <= (meta.get("labels") or {}).items():
+                return
+            still_meant()
+            only = {"preconditions": {"uid": meta["uid"]}, "propagationPolicy": "Background"}
+            try:
                 self._api.delete(path, only)
+            except ApiRefused as exc:
+                # Made anew, by somebody who knew that the one before was gone; or refused
+                # otherwise, as by an admission webhook.
+                if exc.status != _EXISTS or self._api.get(path)["metadata"]["uid"] == meta["uid"]:
+                    raise
         except ApiRefused as exc:
-            # Gone; or made anew, by somebody who knew that the one before was gone.
-            if exc.status not in (_NOT_FOUND, _EXISTS):
+            if exc.status != _NOT_FOUND:
                 raise
 
     def _scale(self, project_id: str, replicas: int, *, version: str | None = None) -> None:
@@ -255,6 +264,9 @@ class KubernetesWorkspaces:
             if found is not None:
                 raw = self._api.get(names.sets_path(found.namespace, found.name))
                 self._view.put_set(found.namespace, raw)
+            elif pod.ours and pod.set_uid is not None:
+                # Its set went, and another one of that name may not be seen yet.
+                self._view.put_set(self._namespace, self._read_set(project_id))
             raw = self._api.get(names.pods_path(pod.ref.namespace, pod.ref.name))
         except ApiRefused as exc:
             if exc.status == _NOT_FOUND:
