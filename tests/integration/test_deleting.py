@@ -190,6 +190,15 @@ def test_a_delete_that_could_not_be_done_is_done_by_the_next(demo: House) -> Non
     workspaces.close()
 
 
+def test_what_a_later_version_notes_beside_who_asked_breaks_nothing(demo: House) -> None:
+    demo.dies_at("delete.begun", "delete")
+    with psycopg.connect(demo.urls[0]) as sql:
+        sql.execute("""update projects set deleting_by = deleting_by || '{"why": "tidy"}'""")
+    assert demo.projects.get(demo.by, "demo").state.reason == "deleting"
+    demo.sweep()
+    assert demo.left() == []
+
+
 @pytest.mark.parametrize("point", OF_DELETING)
 @pytest.mark.parametrize("by", ["the next", "a sweep"])
 def test_a_delete_whose_process_was_killed_is_seen_through(

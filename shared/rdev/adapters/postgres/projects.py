@@ -225,4 +225,8 @@ def _project(row: dict[str, Any]) -> Project:
 
 
 def _deletion(row: dict[str, Any]) -> Deletion:
-    return Deletion(row["deleting_at"], **row["deleting_by"])
+    by = row["deleting_by"]
+    # By name: a later version, beside this one in an upgrade, may note more.
+    return Deletion(
+        row["deleting_at"], by["key_id"], by["key_name"], by["address"], by["request_id"]
+    )
