@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from command_ids import ONE
 from deleting_process import at_it, running
 from live_stack import wait_for
 from rdev.adapters.postgres.database import Database
@@ -205,8 +206,8 @@ def test_a_delete_whose_process_was_killed_is_seen_through(
     demo: House, exec_: Exec, point: str, by: str
 ) -> None:
     workspace = demo.workspaces.of("demo")
-    workspace.start(Launch("cmd-1", "demo", ("sleep", "100"), {}, ".", b""))
-    wait_for(lambda: workspace.ran_for_s("cmd-1") is not None)
+    workspace.start(Launch(ONE, "demo", ("sleep", "100"), {}, ".", b""))
+    wait_for(lambda: workspace.ran_for_s(ONE) is not None)
     demo.dies_at(point, "delete")
     shown = demo.projects.get(demo.by, "demo").state
     assert (shown.state, shown.reason) == (State.STOPPING, "deleting")

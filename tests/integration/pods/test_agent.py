@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from command_ids import ONE, TWO
 from integration.workspaces.late_feeder import held_feeder
 from integration.workspaces.place import (
     SHELLS,
@@ -158,7 +159,7 @@ def supervised(shell: tuple[str, ...], place: Path, folder: Path) -> Iterator[No
         assert supervisor.wait(60) == 0
 
 
-def put(agent: Agent, which: str = "cmd-1") -> Path:
+def put(agent: Agent, which: str = ONE) -> Path:
     place = agent.commands / which
     place.mkdir()
     (place / "out").write_bytes(b"hello")
@@ -179,8 +180,8 @@ def test_two_that_come_first_at_once_name_one_life(start):
 def test_a_command_is_of_the_pod_in_which_it_was_asked_for_last_before_it_began(agent):
     life = agent.hello()["life"]
     for pod in ("u/1", "u/2"):
-        assert agent.ask(f"start cmd-1 {life} 4 - closed {pod}", b"text")[0] == "."
-    assert "pod u/2" in agent.ask("look cmd-1")[2]
+        assert agent.ask(f"start {ONE} {life} 4 - closed {pod}", b"text")[0] == "."
+    assert "pod u/2" in agent.ask(f"look {ONE}")[2]
 
 
 @pytest.mark.parametrize("left", [b"", bytes(17), b"half"])
@@ -195,7 +196,7 @@ def test_a_torn_name_of_life_is_replaced(start, tmp_path, left):
 
 def test_it_ends_where_its_files_are_no_longer_those_it_knew(agent):
     (agent.commands / ".life").write_text("another\n")
-    agent._send(b"9 forestall cmd-1\n")
+    agent._send(f"9 forestall {ONE}\n".encode())
     assert agent.process.wait(30) == 0
     assert not list((agent.commands / ".tokens").iterdir())
 
@@ -208,25 +209,25 @@ def test_it_ends_with_its_connection(agent):
 
 @pytest.mark.parametrize("name", ["out", "err", "exit", "refused", "pod", "feeder", "stdin"])
 def test_what_a_command_puts_in_place_of_its_files_holds_up_nobody(agent, name):
-    ask = {"out": "read cmd-1 out 0 9", "err": "read cmd-1 err 0 9"}.get(name, "look cmd-1")
+    ask = {"out": f"read {ONE} out 0 9", "err": f"read {ONE} err 0 9"}.get(name, f"look {ONE}")
     if name in ("feeder", "stdin"):
-        ask = "feed cmd-1 0 0 100 still"
+        ask = f"feed {ONE} 0 0 100 still"
     for make in (os.mkfifo, lambda path: path.mkdir(), lambda path: path.symlink_to("/dev/zero")):
         place = put(agent)
         (place / name).unlink(missing_ok=True)
         make(place / name)
         assert agent.ask(ask)[0] == "."
-        assert agent.ask("end cmd-1")[0] == "."
-        assert agent.ask("clean cmd-1")[0] == "."
+        assert agent.ask(f"end {ONE}")[0] == "."
+        assert agent.ask(f"clean {ONE}")[0] == "."
         assert not place.exists()
 
 
 def test_a_feeder_whose_leader_was_killed_before_it_came_is_known(agent, shell, tmp_path):
     (tmp_path / "workspace").mkdir(exist_ok=True)
-    with held_feeder(shell, agent.commands / "cmd-1", tmp_path / "workspace") as feeder:
-        assert agent.ask("signal cmd-1 KILL")[0] == "."
-    eventually((agent.commands / "cmd-1/feeder").exists)
-    assert agent.ask("clean cmd-1")[0] == "."
+    with held_feeder(shell, agent.commands / ONE, tmp_path / "workspace") as feeder:
+        assert agent.ask(f"signal {ONE} KILL")[0] == "."
+    eventually((agent.commands / f"{ONE}/feeder").exists)
+    assert agent.ask(f"clean {ONE}")[0] == "."
     eventually(lambda: gone(feeder))
 
 
@@ -238,35 +239,35 @@ def test_a_leader_may_decline_until_it_has_become_the_command(agent, shell, tmp_
     (place / "cgroups").write_text(f"{group}\n")
     (place / "launch").write_text("enter nowhere\n")
     with supervised(shell, place, tmp_path):
-        eventually(lambda: workspace.liveness("cmd-1") is Liveness.RUNNING)
-        assert workspace.refusal("cmd-1") is None
+        eventually(lambda: workspace.liveness(ONE) is Liveness.RUNNING)
+        assert workspace.refusal(ONE) is None
         with (group / "cgroup.procs").open() as joins:
             (group / "cgroup.procs").unlink()
             (group / "cgroup.procs").touch()
             assert joins.read() == "0\n"
-        eventually(lambda: workspace.refusal("cmd-1"))
-    assert workspace.refusal("cmd-1")[0] == "cwd_not_found"
+        eventually(lambda: workspace.refusal(ONE))
+    assert workspace.refusal(ONE)[0] == "cwd_not_found"
 
 
 def test_what_was_killed_before_it_signed_its_token_is_told_from_what_began(agent):
     workspace, _ = over(agent)
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     (put(agent) / f"by:1:1:1:1:{boot}").touch()  # nobody that lives: 1 began otherwise
-    (agent.commands / ".tokens/cmd-1").touch()
-    assert workspace.liveness("cmd-1") is Liveness.ENDED
-    assert workspace.refusal("cmd-1")[0] == "infrastructure"
+    (agent.commands / f".tokens/{ONE}").touch()
+    assert workspace.liveness(ONE) is Liveness.ENDED
+    assert workspace.refusal(ONE)[0] == "infrastructure"
 
 
 @pytest.mark.parametrize(("name", "code"), [("TERM", 143), ("KILL", 137)])
 def test_a_command_of_which_only_threads_run_on_is_ended(agent, shell, tmp_path, name, code):
-    place, token = put(agent), agent.commands / ".tokens/cmd-1"
+    place, token = put(agent), agent.commands / f".tokens/{ONE}"
     run = shlex.join([sys.executable, "-c", THREADS_RUN_ON])
     (place / "launch").write_text(f'enter .\nexec "$@" {run}\n')
     with supervised(shell, place, tmp_path):
         eventually(lambda: token.exists() and token.read_text().endswith("\n"))
         eventually(lambda: only_its_threads_run(int(token.read_text().partition(":")[0])))
-        assert agent.ask("survivors cmd-1")[1] == "1"
-        assert agent.ask(f"signal cmd-1 {name}")[0] == "."
+        assert agent.ask(f"survivors {ONE}")[1] == "1"
+        assert agent.ask(f"signal {ONE} {name}")[0] == "."
     assert (place / "exit").read_text() == f"{code}\n"
 
 
@@ -277,21 +278,21 @@ def test_what_was_seen_of_a_command_is_not_asked_again(agent, shell, tmp_path):
     os.mkfifo(place / "stdin")
 
     def becomes() -> bool:
-        running = workspace.liveness("cmd-1") is Liveness.RUNNING
+        running = workspace.liveness(ONE) is Liveness.RUNNING
         asked.clear()
-        return running and workspace.refusal("cmd-1") is None and not asked
+        return running and workspace.refusal(ONE) is None and not asked
 
     with supervised(shell, place, tmp_path):
         with (place / "stdin").open("w"):
             eventually(becomes)
-            assert workspace.exit("cmd-1") is None
+            assert workspace.exit(ONE) is None
             assert asked == ["look"]
-        eventually(lambda: workspace.liveness("cmd-1") is Liveness.ENDED)
+        eventually(lambda: workspace.liveness(ONE) is Liveness.ENDED)
     asked.clear()
-    assert workspace.exit("cmd-1").exit_code == 3
+    assert workspace.exit(ONE).exit_code == 3
     assert asked == []
-    workspace.clean("cmd-1")
-    assert workspace.exit("cmd-1") is None
+    workspace.clean(ONE)
+    assert workspace.exit(ONE) is None
 
 
 def test_cleaning_up_again_ends_the_feeder_of_what_a_killed_agent_had_put_aside(agent):
@@ -299,40 +300,40 @@ def test_cleaning_up_again_ends_the_feeder_of_what_a_killed_agent_had_put_aside(
     with subprocess.Popen(["sleep", "60"]) as feeder:
         start = Path(f"/proc/{feeder.pid}/stat").read_text().rpartition(")")[2].split()[19]
         (place / "feeder").write_text(f"{feeder.pid}:{start}\n")
-        place.rename(agent.commands / ".old.cmd-1.0")
-        assert agent.ask("clean cmd-1")[0] == "."
+        place.rename(agent.commands / f".old.{ONE}.0")
+        assert agent.ask(f"clean {ONE}")[0] == "."
         assert feeder.wait(60) == -signal.SIGKILL
     assert not list(agent.commands.glob(".old.*"))
 
 
-@pytest.mark.parametrize("name", [".in.{pid}", "cmd-1/.launch.{pid}", "cmd-1/.stdin.{pid}"])
+@pytest.mark.parametrize("name", [".in.{pid}", "{id}/.launch.{pid}", "{id}/.stdin.{pid}"])
 def test_what_lies_where_it_writes_is_no_trap(agent, name):
     life = (agent.commands / ".life").read_text().strip()
     place = put(agent)
     (place / "stdin").write_bytes(b"")
-    os.mkfifo(agent.commands / name.format(pid=agent.process.pid))
-    assert agent.ask("feed cmd-1 0 3 100 still", b"abc") == (".", "3 0", [])
+    os.mkfifo(agent.commands / name.format(id=ONE, pid=agent.process.pid))
+    assert agent.ask(f"feed {ONE} 0 3 100 still", b"abc") == (".", "3 0", [])
     assert (place / "stdin").read_bytes() == b"abc"
-    (agent.commands / ".tokens" / "cmd-1").unlink(missing_ok=True)
+    (agent.commands / ".tokens" / ONE).unlink(missing_ok=True)
     (agent.commands / ".supervisor.sh").write_text("exit 0")
-    assert agent.ask(f"start cmd-1 {life} 4 2 closed u/1", b"textin")[0] == "."
+    assert agent.ask(f"start {ONE} {life} 4 2 closed u/1", b"textin")[0] == "."
     assert (place / "launch").read_bytes() == b"text"
 
 
 def test_a_token_in_place_of_which_something_waits_holds_up_nobody(agent):
-    os.mkfifo(agent.commands / ".tokens" / "cmd-1")
+    os.mkfifo(agent.commands / ".tokens" / ONE)
     for verb in ("look", "signal", "survivors", "end", "forestall"):
-        assert agent.ask(f"{verb} cmd-1 KILL" if verb == "signal" else f"{verb} cmd-1")[0] == "."
+        assert agent.ask(f"{verb} {ONE} KILL" if verb == "signal" else f"{verb} {ONE}")[0] == "."
 
 
 def test_names_that_are_no_text_and_lines_without_end_confuse_nothing(agent):
     place = put(agent)
-    (agent.commands / ".tokens" / "cmd-1").touch()
+    (agent.commands / ".tokens" / ONE).touch()
     for name in (b"by:\xff\xfe", b"by:a b\n9 . x", b"by:*", b"by:"):
         Path(os.fsdecode(os.fsencode(place) + b"/" + name)).touch()
     (place / "exit").write_bytes(b"7")
     (place / "refused").write_bytes(b"x" * 300_000)
-    mark, _, lines = agent.ask("look cmd-1")
+    mark, _, lines = agent.ask(f"look {ONE}")
     assert mark == "."
     assert not [line for line in lines if line.startswith(("exit", "refused"))]
 
@@ -348,9 +349,9 @@ def test_the_containers_environment_changes_no_answer_and_is_told_whole(start):
     assert {name: told[name.encode()].decode() for name in odd} == odd
     place = put(agent)
     (place / "stdin").write_bytes(b"x" * 5000)
-    assert agent.ask("feed cmd-1 5000 0 9 still") == (".", "5000 0", [])
-    assert agent.read("read cmd-1 out 0 9") == b"hello"
-    assert agent.ask("look cmd-2") == (".", "", [])
+    assert agent.ask(f"feed {ONE} 5000 0 9 still") == (".", "5000 0", [])
+    assert agent.read(f"read {ONE} out 0 9") == b"hello"
+    assert agent.ask(f"look {TWO}") == (".", "", [])
 
 
 def test_what_an_image_lacks_is_named(shell, made, tmp_path):
@@ -369,8 +370,8 @@ def test_ten_thousand_commands_are_in_nobodys_way(agent):
         (agent.commands / f"cmd-many-{i}").mkdir()
     put(agent)
     assert agent.ask("prune")[0] == "."
-    assert agent.read("read cmd-1 out 0 9") == b"hello"
-    assert agent.ask("clean cmd-1")[0] == "."
+    assert agent.read(f"read {ONE} out 0 9") == b"hello"
+    assert agent.ask(f"clean {ONE}")[0] == "."
 
 
 def test_nobody_waits_for_what_it_removes(start, tmp_path):
@@ -384,7 +385,7 @@ def test_nobody_waits_for_what_it_removes(start, tmp_path):
     late.start()
     try:
         assert agent.ask("prune")[0] == "."
-        assert agent.ask("look cmd-1")[0] == "."
+        assert agent.ask(f"look {ONE}")[0] == "."
         assert not go.exists()
     finally:
         go.touch()
@@ -396,7 +397,7 @@ def test_a_folder_in_place_of_a_file_is_not_listed(agent):
     (place / "exit").mkdir()
     for i in range(100):
         (place / "exit" / f"many-{i}").touch()
-    assert b"many" not in agent.read("poll cmd-1")
+    assert b"many" not in agent.read(f"poll {ONE}")
 
 
 def test_a_supervisor_in_place_of_which_something_waits_is_delivered_anew(start):
@@ -417,8 +418,8 @@ def test_a_full_disk_gives_no_life_and_no_token_and_loses_no_step(shell, made, t
     assert agent.ask("hello")[0] == "!", "to be asked again: it may not be full for ever"
     (agent.commands / ".life").write_text("life\n")
     assert agent.hello()["life"] == "life"
-    assert agent.ask("start cmd-1 life 4 2 closed u/1", b"textin")[0] == "!"
-    assert agent.ask("forestall cmd-1")[0] == "!"
+    assert agent.ask(f"start {ONE} life 4 2 closed u/1", b"textin")[0] == "!"
+    assert agent.ask(f"forestall {ONE}")[0] == "!"
     assert b"PATH=" in agent.read("environ")
     assert agent.ask(f"deliver {len(SUPERVISOR)}", SUPERVISOR)[0] == "!"
-    assert agent.ask("look cmd-1")[0] == "."
+    assert agent.ask(f"look {ONE}")[0] == "."

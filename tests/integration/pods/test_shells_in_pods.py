@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from command_ids import ONE
 from integration.pods.running import Running, keeping
 from live_stack import wait_for
 from rdev.adapters.workspaces.kubernetes.access import Access
@@ -37,7 +38,7 @@ def test_one_that_was_closed_is_not_opened_again_by_who_still_has_it(running, sh
     shell.close()
     wait_for(lambda: not running.there.wires)
     with pytest.raises(WorkspaceUnavailable, match="closed"):
-        shell.ask("poll", "cmd-1", bytes_back=True)
+        shell.ask("poll", ONE, bytes_back=True)
     assert not running.there.wires
 
 
@@ -51,7 +52,7 @@ def test_closing_one_that_is_busy_waits_for_nobody_and_leaves_no_connection(runn
     asking.join(60)
     before = running.there.execs
     with pytest.raises(WorkspaceUnavailable, match="closed"):
-        shell.ask("poll", "cmd-1", bytes_back=True)
+        shell.ask("poll", ONE, bytes_back=True)
     assert running.there.execs == before
 
 
@@ -120,8 +121,8 @@ def test_one_that_was_stopped_is_killed_and_replaced(running, shell):
     (stopped,) = agents(running)
     os.kill(stopped, signal.SIGSTOP)
     with pytest.raises(Unanswered):
-        shell.ask("look", "cmd-1", timeout_s=0.5)
-    assert shell.ask("look", "cmd-1").lines == ()
+        shell.ask("look", ONE, timeout_s=0.5)
+    assert shell.ask("look", ONE).lines == ()
     wait_for(lambda: stopped not in agents(running))
 
 
@@ -129,17 +130,17 @@ def test_one_that_was_stopped_is_killed_and_replaced(running, shell):
 def test_one_that_reads_a_file_without_end_is_killed_and_replaced(running, shell, name):
     shell.there()
     commands = running.root("/data/commands")
-    (commands / "cmd-1").mkdir()
-    (commands / "cmd-1/out").write_bytes(b"hello")
+    (commands / ONE).mkdir()
+    (commands / f"{ONE}/out").write_bytes(b"hello")
     before = agents(running)
-    endless = commands / name.format("cmd-1")
+    endless = commands / name.format(ONE)
     endless.write_bytes(b"")
     os.truncate(endless, 1 << 38)
     for _ in range(2):  # it may have been asked to be more careful for another reason
         with suppress(WorkspaceUnavailable):
-            shell.ask("look", "cmd-1", timeout_s=0.5)
-    shell.ask("look", "cmd-1")
-    assert shell.ask("read", "cmd-1", "out", 0, 9, bytes_back=True).data == b"hello"
+            shell.ask("look", ONE, timeout_s=0.5)
+    shell.ask("look", ONE)
+    assert shell.ask("read", ONE, "out", 0, 9, bytes_back=True).data == b"hello"
     wait_for(lambda: not before & agents(running))
 
 
@@ -163,7 +164,7 @@ def _pids_of(pid: object) -> Path:
 
 def _ask_in_vain(shell: PodShell) -> None:
     with pytest.raises(WorkspaceUnavailable):
-        shell.ask("poll", "cmd-1", bytes_back=True, timeout_s=1)
+        shell.ask("poll", ONE, bytes_back=True, timeout_s=1)
 
 
 def _enter_in_vain(shell: PodShell, timeout_s: float) -> None:

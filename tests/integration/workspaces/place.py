@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from command_ids import ONE
 from rdev.adapters.workspaces.local import LocalWorkspaces
 from rdev.adapters.workspaces.local_workspace import LocalWorkspace
 from rdev.domain.commands import Launch
@@ -55,7 +56,7 @@ class Place:
     def launch(
         self,
         *argv: str,
-        id: str = "cmd-1",  # noqa: A002 - the word of the domain
+        id: str = ONE,  # noqa: A002 - the word of the domain
         env: Mapping[str, str] | None = None,
         cwd: str = ".",
         stdin: bytes = b"",
@@ -71,10 +72,10 @@ class Place:
         self.finish(launch.command_id)
         return self.result(launch.command_id)
 
-    def finish(self, command_id: str = "cmd-1") -> None:
+    def finish(self, command_id: str = ONE) -> None:
         assert self.until_over(command_id) is Liveness.ENDED
 
-    def until_over(self, command_id: str = "cmd-1") -> Liveness:
+    def until_over(self, command_id: str = ONE) -> Liveness:
         deadline = time.monotonic() + DEADLINE_S
         while time.monotonic() < deadline:
             seen = self.workspace.liveness(command_id)
@@ -83,7 +84,7 @@ class Place:
             self.workspace.wait(command_id, 0.2)
         raise AssertionError(f"still {seen}")
 
-    def result(self, command_id: str = "cmd-1") -> tuple[int | None, bytes, bytes]:
+    def result(self, command_id: str = ONE) -> tuple[int | None, bytes, bytes]:
         ended = self.workspace.exit(command_id)
         return (
             None if ended is None else ended.exit_code,
@@ -91,13 +92,13 @@ class Place:
             self.output("stderr", command_id),
         )
 
-    def output(self, stream: str, command_id: str = "cmd-1") -> bytes:
+    def output(self, stream: str, command_id: str = ONE) -> bytes:
         read = bytearray()
         while more := self.workspace.read(command_id, stream, len(read), 1 << 20):
             read += more
         return bytes(read)
 
-    def said(self, command_id: str = "cmd-1") -> str:
+    def said(self, command_id: str = ONE) -> str:
         """What it wrote to stdout so far, once that is at least a line."""
         eventually(lambda: self.output("stdout", command_id).endswith(b"\n"))
         return self.output("stdout", command_id).decode().strip()

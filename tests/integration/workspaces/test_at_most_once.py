@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from command_ids import ONE, TWO
 from integration.workspaces.place import eventually
 from rdev.adapters.workspaces import start_token
 from rdev.adapters.workspaces.local_workspace import SUPERVISOR
@@ -19,11 +20,11 @@ def test_supervisors_that_race_for_the_token_itself_start_it_once(place, shell):
     """Past the adapter's own checks: twenty scripts at once on one prepared directory."""
     go = place.root / "go"
     place.workspace.start(place.sh(f"until [ -e {go} ]; do sleep 0.05; done; echo once"))
-    eventually(lambda: place.workspace.liveness("cmd-1") is Liveness.RUNNING)
-    token = place.commands / ".tokens/cmd-2"
-    second = place.commands / "cmd-2"
+    eventually(lambda: place.workspace.liveness(ONE) is Liveness.RUNNING)
+    token = place.commands / f".tokens/{TWO}"
+    second = place.commands / TWO
     second.mkdir()
-    script = (place.commands / "cmd-1/launch").read_text().replace("cmd-1", "cmd-2")
+    script = (place.commands / f"{ONE}/launch").read_text().replace(ONE, TWO)
     (second / "launch").write_text(script)
     argv = [*shell, str(SUPERVISOR), str(second), str(token), str(place.root), "50"]
     racing = [
@@ -32,14 +33,14 @@ def test_supervisors_that_race_for_the_token_itself_start_it_once(place, shell):
     ]
     go.touch()
     assert {racer.wait(60) for racer in racing} == {0}
-    assert place.result("cmd-2") == (0, b"once\n", b"")
+    assert place.result(TWO) == (0, b"once\n", b"")
     place.finish()
 
 
 def test_a_leader_that_cannot_write_its_name_into_the_token_gives_it_back(place, shell):
     """As on a full disk: here files can be made, and nothing can be written to them."""
     place.run(place.launch("true"))
-    token, second = place.commands / ".tokens/cmd-2", place.commands / "cmd-2"
+    token, second = place.commands / f".tokens/{TWO}", place.commands / TWO
     second.mkdir()
     (second / "launch").write_text('enter .\nexec "$@" touch ran\n')
     argv = [*shell, str(SUPERVISOR), str(second), str(token), str(place.root), "50"]
@@ -49,7 +50,7 @@ def test_a_leader_that_cannot_write_its_name_into_the_token_gives_it_back(place,
         assert not (place.root / "ran").exists()
         subprocess.run(attempt, env={"PATH": os.defpath}, stderr=subprocess.DEVNULL, check=True)
     assert (place.root / "ran").exists()
-    assert place.result("cmd-2")[0] == 0
+    assert place.result(TWO)[0] == 0
 
 
 def test_a_directory_that_a_crash_left_prepared_is_started(place):
@@ -57,11 +58,11 @@ def test_a_directory_that_a_crash_left_prepared_is_started(place):
     place.workspace.start(launch)
     place.finish()
     # As if the runner had died between the preparation and the supervisor's start.
-    (place.commands / ".tokens/cmd-1").unlink()
+    (place.commands / f".tokens/{ONE}").unlink()
     for name in ("synced", "done", "exit"):
-        eventually((place.commands / "cmd-1" / name).exists)
-        (place.commands / "cmd-1" / name).unlink()
-    assert place.workspace.liveness("cmd-1") is Liveness.PREPARED
+        eventually((place.commands / ONE / name).exists)
+        (place.commands / ONE / name).unlink()
+    assert place.workspace.liveness(ONE) is Liveness.PREPARED
     assert place.run(launch) == (0, b"hi\nhi\n", b"")
 
 
@@ -70,30 +71,30 @@ def test_a_leader_that_is_killed_before_it_signs_has_started_nothing_and_nobody_
 ):
     """By the kernel, for its first write to a file."""
     place.run(place.launch("true"))
-    token, second = place.commands / ".tokens/cmd-2", place.commands / "cmd-2"
+    token, second = place.commands / f".tokens/{TWO}", place.commands / TWO
     second.mkdir()
     (second / "launch").write_text('enter .\nexec "$@" touch ran\n')
     argv = [*shell, str(SUPERVISOR), str(second), str(token), str(place.root), "50"]
     killed = ["bash", "-c", 'ulimit -f 0; exec "$@"', "killed", *argv]
     subprocess.run(killed, env={"PATH": os.defpath}, stderr=subprocess.DEVNULL, check=False)
     assert token.read_text() == ""
-    assert place.workspace.liveness("cmd-2") is Liveness.ENDED
-    reason, message = place.workspace.refusal("cmd-2")
+    assert place.workspace.liveness(TWO) is Liveness.ENDED
+    reason, message = place.workspace.refusal(TWO)
     assert reason == "infrastructure"
     assert "killed before it began" in message
     subprocess.run(argv, env={"PATH": os.defpath}, check=True)
-    assert place.workspace.liveness("cmd-2") is Liveness.ENDED
-    assert place.workspace.exit("cmd-2") is None
+    assert place.workspace.liveness(TWO) is Liveness.ENDED
+    assert place.workspace.exit(TWO) is None
     assert not (place.root / "ran").exists()
 
 
 def test_tokens_outlive_the_directory_for_their_time(place):
     place.run(place.launch("true"))
-    token = place.commands / ".tokens/cmd-1"
+    token = place.commands / f".tokens/{ONE}"
     os.utime(token, (0, 0))
     assert place.workspaces.prune() == 0, "its directory is still there"
-    place.workspace.clean("cmd-1")
-    assert not (place.commands / "cmd-1").exists()
+    place.workspace.clean(ONE)
+    assert not (place.commands / ONE).exists()
     assert place.workspaces.prune() == 0, "its time begins with the clean"
     assert token.exists()
     os.utime(token, (time.time() - 8 * 86400,) * 2)
@@ -106,47 +107,47 @@ def test_a_script_that_is_overwritten_under_a_running_supervisor_does_it_no_harm
     place.run(place.launch("true"))
     script, go = place.root / "supervisor.sh", place.root / "go"
     script.write_bytes(SUPERVISOR.read_bytes())
-    token, second = place.commands / ".tokens/cmd-2", place.commands / "cmd-2"
+    token, second = place.commands / f".tokens/{TWO}", place.commands / TWO
     second.mkdir()
     (second / "launch").write_text(
         'enter .\nexec "$@" sh -c "until [ -e go ]; do :; done; exit 3"\n'
     )
     argv = [*shell, str(script), str(second), str(token), str(place.root), "50"]
     with subprocess.Popen(argv, env={"PATH": os.defpath}, cwd="/") as supervisor:
-        eventually(lambda: place.workspace.survivors("cmd-2"))
+        eventually(lambda: place.workspace.survivors(TWO))
         script.write_bytes(b"exit 99\n" * (SUPERVISOR.stat().st_size // 8 + 1))
         go.touch()
         assert supervisor.wait(60) == 0
-    assert place.result("cmd-2")[0] == 3
+    assert place.result(TWO)[0] == 3
     assert (second / "done").exists()
 
 
 def test_a_token_that_does_not_say_yet_whose_it_is_starts_nothing_in_the_record(one_place):
     """It may be given back: on a full disk a leader takes it, and cannot sign it."""
     one_place.run(one_place.launch("true"))
-    told = (one_place.commands / ".tokens/cmd-1").read_text().strip()
+    told = (one_place.commands / f".tokens/{ONE}").read_text().strip()
     boot = told.rpartition(":")[2]
     start = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
     taker = ":".join([str(os.getpid()), start] * 2 + [boot])
-    (one_place.commands / "cmd-2").mkdir()
-    (one_place.commands / "cmd-2" / f"by:{taker}").touch()
-    token = one_place.commands / ".tokens/cmd-2"
+    (one_place.commands / TWO).mkdir()
+    (one_place.commands / TWO / f"by:{taker}").touch()
+    token = one_place.commands / f".tokens/{TWO}"
     token.touch()
-    assert one_place.workspace.liveness("cmd-2") is Liveness.PREPARED
+    assert one_place.workspace.liveness(TWO) is Liveness.PREPARED
     token.write_text(f"{taker}\n")
-    assert one_place.workspace.liveness("cmd-2") is Liveness.RUNNING
+    assert one_place.workspace.liveness(TWO) is Liveness.RUNNING
     token.unlink()
-    shutil.rmtree(one_place.commands / "cmd-2")
+    shutil.rmtree(one_place.commands / TWO)
 
 
 def test_a_token_that_is_given_back_while_it_is_looked_at_ends_nothing(one_place):
     """Between reading it and looking for its takers, the leader may give it back and end."""
     one_place.run(one_place.launch("true"))
-    boot = (one_place.commands / ".tokens/cmd-1").read_text().strip().rpartition(":")[2]
-    directory = one_place.commands / "cmd-2"
+    boot = (one_place.commands / f".tokens/{ONE}").read_text().strip().rpartition(":")[2]
+    directory = one_place.commands / TWO
     directory.mkdir()
     (directory / f"by:999999999:1:999999999:1:{boot}").touch()
-    token = one_place.commands / ".tokens/cmd-2"
+    token = one_place.commands / f".tokens/{TWO}"
     token.touch()
     given_back = []
 
@@ -157,7 +158,7 @@ def test_a_token_that_is_given_back_while_it_is_looked_at_ends_nothing(one_place
     before = sys.gettrace()
     sys.settrace(give_back)
     try:
-        assert one_place.workspace.liveness("cmd-2") is Liveness.PREPARED
+        assert one_place.workspace.liveness(TWO) is Liveness.PREPARED
     finally:
         sys.settrace(before)
     assert given_back

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from command_ids import MINE, ONE
 from integration.workspaces.place import THREADS_RUN_ON, eventually, gone, only_its_threads_run
 from rdev.adapters.workspaces import start_token
 from rdev.domain.commands import Exit
 from rdev.ports import Liveness
 
 
-def taker_of(place, command_id="cmd-1"):
+def taker_of(place, command_id=ONE):
     token_path = place.commands / ".tokens" / command_id
     eventually(lambda: token_path.exists() and token_path.read_text().endswith("\n"))
     token = start_token.read(token_path, place.commands / command_id)
@@ -36,17 +37,17 @@ def test_a_supervisor_that_is_politely_asked_to_end_stays(place):
 def test_a_supervisor_killed_in_the_drain_leaves_survivors_to_whoever_asks(place):
     place.workspace.start(place.sh("sleep 100 & echo on; exit 5"))
     taker = taker_of(place)
-    eventually(lambda: place.workspace.exit("cmd-1") == Exit(5))
+    eventually(lambda: place.workspace.exit(ONE) == Exit(5))
     os.kill(taker.supervisor.pid, signal.SIGKILL)
     place.finish()
     assert place.result() == (5, b"on\n", b"")
-    assert place.workspace.survivors("cmd-1") == 0
+    assert place.workspace.survivors(ONE) == 0
 
 
 @pytest.mark.parametrize("name", ["out", "err", "exit", "refused", "done", "synced", "cgroups"])
 def test_what_a_command_puts_in_place_of_its_files_keeps_nobody_waiting(place, name):
     for number, how in enumerate(("mkfifo", "mkdir", "ln -s /dev/zero")):
-        command_id = f"cmd-{number}"
+        command_id = f"{MINE}{number}"
         there = 'd=$(dirname "$(readlink /proc/self/fd/2)")'
         line = f'{there}; rm -f "$d/{name}"; {how} "$d/{name}"; sleep 0.05; exit 3'
         place.workspace.start(place.sh(line, id=command_id))
@@ -67,24 +68,24 @@ def test_no_supervisor_stays_behind(place):
 
 def test_after_a_reboot_what_was_on_the_disk_counts_and_the_rest_is_dead(place):
     place.run(place.launch("true"))
-    eventually((place.commands / "cmd-1/synced").exists)
-    token = place.commands / ".tokens/cmd-1"
+    eventually((place.commands / f"{ONE}/synced").exists)
+    token = place.commands / f".tokens/{ONE}"
     pids, _, _ = token.read_text().rpartition(":")
     token.write_text(f"{pids}:another-boot\n")
-    assert place.workspace.liveness("cmd-1") is Liveness.ENDED
-    (place.commands / "cmd-1/synced").unlink()
-    assert place.workspace.liveness("cmd-1") is Liveness.DEAD
-    assert place.workspace.loss("cmd-1") == "The machine was started anew."
+    assert place.workspace.liveness(ONE) is Liveness.ENDED
+    (place.commands / f"{ONE}/synced").unlink()
+    assert place.workspace.liveness(ONE) is Liveness.DEAD
+    assert place.workspace.loss(ONE) == "The machine was started anew."
 
 
 def test_after_a_reboot_a_process_of_the_leaders_id_is_none_of_its(place):
     place.run(place.launch("true"))
-    token = place.commands / ".tokens/cmd-1"
+    token = place.commands / f".tokens/{ONE}"
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as other:
         try:
             token.write_text(f"{other.pid}:1:{other.pid}:1:another-boot\n")
-            assert place.workspace.survivors("cmd-1") == 0
-            place.workspace.signal("cmd-1", "KILL")
+            assert place.workspace.survivors(ONE) == 0
+            place.workspace.signal(ONE, "KILL")
             assert other.poll() is None
         finally:
             other.kill()
@@ -95,8 +96,8 @@ def test_a_command_of_which_only_threads_run_on_is_ended(place, name, code):
     place.workspace.start(place.launch(sys.executable, "-c", THREADS_RUN_ON))
     leader = taker_of(place).leader.pid
     eventually(lambda: only_its_threads_run(leader))
-    assert place.workspace.survivors("cmd-1") == 1
-    place.workspace.signal("cmd-1", name)
+    assert place.workspace.survivors(ONE) == 1
+    place.workspace.signal(ONE, name)
     place.finish()
     assert place.result()[0] == code
 
@@ -106,7 +107,7 @@ def test_a_descendant_of_which_only_threads_run_on_is_killed(place):
     place.workspace.start(place.sh(f"{run} & echo $!; read -r go; exit 3", stdin_open=True))
     pid = int(place.said())
     eventually(lambda: only_its_threads_run(pid))
-    place.workspace.feed("cmd-1", 0, b"go\n")
+    place.workspace.feed(ONE, 0, b"go\n")
     place.finish()
     assert gone(pid)
     assert place.result()[0] == 3

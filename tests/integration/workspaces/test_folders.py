@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from command_ids import ONE
 from integration.workspaces.place import gone
 from rdev.adapters.workspaces import local
 from rdev.errors import InvalidRequest, WorkspaceUnavailable
@@ -50,13 +51,13 @@ def test_what_a_killed_process_left_of_deleting_or_cloning_is_pruned(one_place, 
     left = [one_place.root.with_name(name) for name in (".old.gone.1", ".new.cloned.1")]
     left.append(one_place.commands.with_name(".old.gone.2"))
     for folder in left:
-        (folder / "cmd-1").mkdir(parents=True)
+        (folder / ONE).mkdir(parents=True)
     one_place.workspaces.prune()
     assert all(folder.exists() for folder in left), "somebody may be at it"
     monkeypatch.setattr(local, "_HALF_DONE_AGE_S", -1.0)
     with subprocess.Popen(["sleep", "60"]) as feeder:
         start = Path(f"/proc/{feeder.pid}/stat").read_text().rpartition(")")[2].split()[19]
-        (left[-1] / "cmd-1/feeder").write_text(f"{feeder.pid}:{start}\n")
+        (left[-1] / f"{ONE}/feeder").write_text(f"{feeder.pid}:{start}\n")
         one_place.workspaces.prune()
         assert feeder.wait(60) == -signal.SIGKILL
     assert not any(folder.exists() for folder in left)
@@ -81,16 +82,16 @@ def test_a_place_that_takes_no_files_is_unavailable(one_place, tmp_path):
     try:
         for ask in (
             lambda: one_place.workspace.start(one_place.launch("true")),
-            lambda: one_place.workspace.forestall("cmd-1"),
-            lambda: one_place.workspace.liveness("cmd-1"),
-            lambda: one_place.workspace.read("cmd-1", "stdout", 0, 1),
+            lambda: one_place.workspace.forestall(ONE),
+            lambda: one_place.workspace.liveness(ONE),
+            lambda: one_place.workspace.read(ONE, "stdout", 0, 1),
         ):
             with pytest.raises(WorkspaceUnavailable):
                 ask()
     finally:
         one_place.commands.unlink()
         (tmp_path / "aside").rename(one_place.commands)
-    assert one_place.workspace.liveness("cmd-1") is Liveness.UNKNOWN
+    assert one_place.workspace.liveness(ONE) is Liveness.UNKNOWN
 
 
 def test_a_workspace_is_cloned(one_place, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from command_ids import ONE
 from integration.workspaces.place import Place, eventually, gone
 from rdev.adapters.workspaces import cgroups
 from rdev.adapters.workspaces.cgroup import Cgroup
@@ -59,21 +60,21 @@ def test_a_limit_that_cannot_be_enforced_is_refused(one_place, limit):
         with pytest.raises(CommandRefused) as refused:
             workspaces.of("demo").start(one_place.launch("true", **{limit: 100}))
         assert refused.value.reason == "limits_not_enforceable"
-        assert one_place.workspace.liveness("cmd-1") is Liveness.UNKNOWN
+        assert one_place.workspace.liveness(ONE) is Liveness.UNKNOWN
     finally:
         workspaces.close()
 
 
 def test_a_command_without_limits_has_no_group(place):
     place.run(place.launch("true"))
-    assert not (place.commands / "cmd-1/cgroups").exists()
-    assert place.workspace.usage("cmd-1") == {}
+    assert not (place.commands / f"{ONE}/cgroups").exists()
+    assert place.workspace.usage(ONE) == {}
 
 
 def test_too_much_memory_ends_it_with_137_and_the_kernel_says_so(place):
     needs("memory_mb")
     assert place.run(place.sh(f"exec {MANY_BYTES}", memory_mb=50)) == (137, b"", b"")
-    usage = place.workspace.usage("cmd-1")
+    usage = place.workspace.usage(ONE)
     assert usage["oom_kills"] == 1
     assert 40_000_000 < usage["memory_max_bytes"] <= 50_000_000
 
@@ -81,7 +82,7 @@ def test_too_much_memory_ends_it_with_137_and_the_kernel_says_so(place):
 def test_enough_memory_is_enough(place):
     needs("memory_mb")
     assert place.run(place.sh(MANY_BYTES, memory_mb=600))[:2] == (0, b"400000000\n")
-    usage = place.workspace.usage("cmd-1")
+    usage = place.workspace.usage(ONE)
     assert usage["oom_kills"] == 0
     assert 400_000_000 < usage["memory_max_bytes"] <= 600_000_000
     if "cpu_s" in usage:
@@ -92,7 +93,7 @@ def test_all_of_its_processes_share_its_memory(place):
     needs("memory_mb")
     line = f"({MANY_BYTES}) & wait $!; echo $?"
     assert place.run(place.sh(line, memory_mb=50)) == (0, b"137\n", place.output("stderr"))
-    assert place.workspace.usage("cmd-1")["oom_kills"] == 1
+    assert place.workspace.usage(ONE)["oom_kills"] == 1
 
 
 def test_too_many_processes_cannot_be_made(place):
@@ -112,9 +113,9 @@ def test_enough_processes_are_enough(place):
 def test_a_fork_bomb_is_ended_by_a_kill(place):
     needs("processes")
     place.workspace.start(place.sh("bomb() { sleep 60 & bomb & sleep 60; }; bomb", processes=100))
-    eventually(lambda: place.workspace.survivors("cmd-1") > 5)
-    place.workspace.signal("cmd-1", "KILL")
-    eventually(lambda: place.workspace.survivors("cmd-1") == 0)
+    eventually(lambda: place.workspace.survivors(ONE) > 5)
+    place.workspace.signal(ONE, "KILL")
+    eventually(lambda: place.workspace.survivors(ONE) == 0)
     place.finish()
 
 
@@ -125,8 +126,8 @@ def test_a_kill_finds_what_left_its_session_and_cleared_its_environment(place):
     needs("processes")
     place.workspace.start(place.sh(f"{ESCAPED} wait; sleep 60", processes=50))
     escaped = int(place.said())
-    assert place.workspace.survivors("cmd-1") >= 2
-    place.workspace.signal("cmd-1", "KILL")
+    assert place.workspace.survivors(ONE) >= 2
+    place.workspace.signal(ONE, "KILL")
     eventually(lambda: gone(escaped))
     place.finish()
 
@@ -141,11 +142,11 @@ def test_the_supervisor_ends_what_left_its_session_and_cleared_its_environment(p
 def test_the_group_is_removed_with_the_directory(place):
     needs("memory_mb")
     place.run(place.launch("true", memory_mb=100))
-    folders = [Path(line) for line in (place.commands / "cmd-1/cgroups").read_text().splitlines()]
+    folders = [Path(line) for line in (place.commands / f"{ONE}/cgroups").read_text().splitlines()]
     assert folders
     assert all(folder.is_dir() for folder in folders)
-    place.workspace.clean("cmd-1")
-    place.workspace.clean("cmd-1")
+    place.workspace.clean(ONE)
+    place.workspace.clean(ONE)
     assert not any(folder.exists() for folder in folders)
 
 
@@ -157,15 +158,15 @@ def test_a_group_whose_command_is_gone_is_pruned(place):
     left.make(memory_mb=100, processes=None)
     place.workspaces.prune()
     assert [group.folders[0].name for group in groups_of(place)] == [
-        cgroup_prefix(place.commands) + "cmd-1"
+        cgroup_prefix(place.commands) + ONE
     ]
 
 
 def test_limits_and_an_open_stdin_go_together(place):
     needs("memory_mb", "processes")
     place.workspace.start(place.launch("cat", stdin_open=True, memory_mb=50, processes=2))
-    place.workspace.feed("cmd-1", 0, b"hello")
-    place.workspace.close_stdin("cmd-1")
+    place.workspace.feed(ONE, 0, b"hello")
+    place.workspace.close_stdin(ONE)
     place.finish()
     assert place.result() == (0, b"hello", b"")
-    assert place.workspace.usage("cmd-1")["oom_kills"] == 0
+    assert place.workspace.usage(ONE)["oom_kills"] == 0

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from command_ids import ONE
 from rdev.adapters.workspaces import launch_file
 from rdev.adapters.workspaces.command_files import CommandFiles
 from rdev.adapters.workspaces.local_workspace import SUPERVISOR
@@ -38,7 +39,7 @@ def grep(tmp_path):
 def supervised(place, shell, line, *, before, after="true"):
     """What `after` wrote, once the supervisor of this command has ended; `before` is done first."""
     launch = place.sh(line)
-    files = CommandFiles(place.commands, "cmd-1")
+    files = CommandFiles(place.commands, ONE)
     path = f"{place.root.parents[1]}/bin:{launch_file.DEFAULT_PATH}"
     environment = launch_file.environment(launch, home=os.fspath(place.root), path=path)
     script = launch_file.render(launch, environment)
@@ -66,7 +67,7 @@ def test_what_ran_long_before_and_has_a_higher_id_is_not_looked_at(place, shell,
 def test_what_was_begotten_after_they_came_round_is_found(place, shell, grep):
     most = "$(cat /proc/sys/kernel/pid_max)"
     line = "for each in 1 2 3 4 5 6 7 8; do setsid sleep 100 & done; sleep 0.1"
-    alive = "cat /proc/[0-9]*/environ | tr '\\0' '\\n' | grep -c RDEV_COMMAND_ID=cmd-1 || true"
+    alive = f"cat /proc/[0-9]*/environ | tr '\\0' '\\n' | grep -c RDEV_COMMAND_ID={ONE} || true"
     left = supervised(place, shell, line, before=f"echo $(({most} - 8)) >{LAST}", after=alive)
     assert left == ["0"]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from command_ids import ONE, TWO
 from integration.workspaces.late_feeder import held_feeder
 from integration.workspaces.place import DEADLINE_S, DRAIN_S, SHELLS, Place, eventually, gone
 from rdev.adapters.workspaces.local import LocalWorkspaces
@@ -25,7 +26,7 @@ def test_the_feeder_ends_with_the_leader_and_is_no_child_of_it(place):
     place.workspace.start(place.sh(line, stdin_open=True))
     assert int(place.said()) <= 3, "ps, grep and wc"
     feeder = feeder_of(place)
-    place.workspace.feed("cmd-1", 0, b"go\n")
+    place.workspace.feed(ONE, 0, b"go\n")
     place.finish()
     eventually(lambda: gone(feeder))
 
@@ -33,7 +34,7 @@ def test_the_feeder_ends_with_the_leader_and_is_no_child_of_it(place):
 def test_a_descendant_that_reads_on_ends_and_so_does_the_feeder(place):
     place.workspace.start(place.sh("exec 3<&0; sleep 60 <&3 & echo begun", stdin_open=True))
     place.said()
-    place.workspace.feed("cmd-1", 0, bytes(200_000))
+    place.workspace.feed(ONE, 0, bytes(200_000))
     place.finish()
     feeder = feeder_of(place)
     eventually(lambda: gone(feeder))
@@ -41,33 +42,33 @@ def test_a_descendant_that_reads_on_ends_and_so_does_the_feeder(place):
 
 def test_a_killed_supervisor_does_not_interrupt_the_input(place):
     place.workspace.start(place.launch("cat", stdin_open=True))
-    place.workspace.feed("cmd-1", 0, b"one\n")
+    place.workspace.feed(ONE, 0, b"one\n")
     place.said()
     feeder, supervisor = feeder_of(place), supervisor_of(place)
     os.kill(supervisor, signal.SIGKILL)
     eventually(lambda: gone(supervisor))
-    place.workspace.feed("cmd-1", 4, b"two\n")
+    place.workspace.feed(ONE, 4, b"two\n")
     eventually(lambda: place.output("stdout") == b"one\ntwo\n")
-    place.workspace.close_stdin("cmd-1")
+    place.workspace.close_stdin(ONE)
     assert place.until_over() is Liveness.DEAD
     eventually(lambda: gone(feeder))
 
 
 def test_cleaning_up_ends_a_feeder_that_was_left_alone(place):
     place.workspace.start(place.launch("sleep", "60", stdin_open=True))
-    eventually((place.commands / "cmd-1/feeder").exists)
+    eventually((place.commands / f"{ONE}/feeder").exists)
     feeder = feeder_of(place)
     os.kill(supervisor_of(place), signal.SIGKILL)
-    place.workspace.signal("cmd-1", "KILL")
-    place.workspace.clean("cmd-1")
+    place.workspace.signal(ONE, "KILL")
+    place.workspace.clean(ONE)
     eventually(lambda: gone(feeder))
-    assert place.workspace.feed("cmd-1", 0, b"x") is None
+    assert place.workspace.feed(ONE, 0, b"x") is None
 
 
 def test_a_refused_start_leaves_no_feeder(place):
     place.workspace.start(place.launch("no-such-program", stdin_open=True))
     place.finish()
-    assert place.workspace.refusal("cmd-1") is not None
+    assert place.workspace.refusal(ONE) is not None
     feeder = feeder_of(place)
     eventually(lambda: gone(feeder))
 
@@ -86,7 +87,7 @@ def test_a_command_whose_feeder_finds_no_process_is_declined_and_not_run(name, p
     nobody = 1_000_000_000 + os.getpid() * 10 + processes  # zombies of another run would count
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        (place := folder / "cmd-1").mkdir()
+        (place := folder / ONE).mkdir()
         (folder / ".tokens").mkdir()
         (place / "launch").write_text('enter .\nexec "$@" echo ran >&3\n')
         for each in ("stdin", "out", "err", "closed"):
@@ -95,7 +96,7 @@ def test_a_command_whose_feeder_finds_no_process_is_declined_and_not_run(name, p
         shutil.copy(SUPERVISOR, folder / "supervisor.sh")
         for each in (folder, *folder.rglob("*")):
             os.chown(each, nobody, nobody)
-        words = ("supervisor.sh", place, folder / ".tokens/cmd-1", folder, 50)
+        words = ("supervisor.sh", place, folder / f".tokens/{ONE}", folder, 50)
         subprocess.run(
             ["prlimit", f"--nproc={processes}", *SHELLS[name], *map(str, words)],
             cwd=folder,
@@ -114,18 +115,18 @@ def test_a_command_whose_feeder_finds_no_process_is_declined_and_not_run(name, p
 
 
 def test_a_feeder_that_comes_late_to_a_command_that_is_being_removed_ends(place, shell):
-    with held_feeder(shell, place.commands / "cmd-2", place.root) as feeder:
-        os.kill(supervisor_of(place, "cmd-2"), signal.SIGKILL)
-        place.workspace.signal("cmd-2", "KILL")
-        (place.commands / "cmd-2").rename(place.commands / ".old.cmd-2.0")
+    with held_feeder(shell, place.commands / TWO, place.root) as feeder:
+        os.kill(supervisor_of(place, TWO), signal.SIGKILL)
+        place.workspace.signal(TWO, "KILL")
+        (place.commands / TWO).rename(place.commands / f".old.{TWO}.0")
     eventually(lambda: gone(feeder))
 
 
 def test_a_feeder_whose_leader_was_killed_before_it_came_is_known(place, shell):
-    with held_feeder(shell, place.commands / "cmd-2", place.root) as feeder:
-        place.workspace.signal("cmd-2", "KILL")
-    eventually((place.commands / "cmd-2/feeder").exists)
-    place.workspace.abolish("cmd-2")
+    with held_feeder(shell, place.commands / TWO, place.root) as feeder:
+        place.workspace.signal(TWO, "KILL")
+    eventually((place.commands / f"{TWO}/feeder").exists)
+    place.workspace.abolish(TWO)
     eventually(lambda: gone(feeder))
 
 
@@ -133,9 +134,9 @@ def test_cleaning_up_again_ends_the_feeder_of_what_a_killed_runner_had_put_aside
     place.workspace.start(place.launch("sleep", "60", stdin_open=True))
     feeder = feeder_of(place)
     os.kill(supervisor_of(place), signal.SIGKILL)
-    place.workspace.signal("cmd-1", "KILL")
-    (place.commands / "cmd-1").rename(place.commands / ".old.cmd-1.0")
-    place.workspace.clean("cmd-1")
+    place.workspace.signal(ONE, "KILL")
+    (place.commands / ONE).rename(place.commands / f".old.{ONE}.0")
+    place.workspace.clean(ONE)
     eventually(lambda: gone(feeder))
 
 
@@ -143,7 +144,7 @@ def test_deleting_a_project_ends_the_feeder_of_a_command_that_began_meanwhile(pl
     place.workspace.start(place.launch("sleep", "60", stdin_open=True))
     feeder = feeder_of(place)
     os.kill(supervisor_of(place), signal.SIGKILL)
-    place.workspace.signal("cmd-1", "KILL")
+    place.workspace.signal(ONE, "KILL")
     with monkeypatch.context() as begun_after_the_look:
         begun_after_the_look.setattr(LocalWorkspace, "abolish", lambda *_: None)
         place.workspaces.delete("demo", lambda: None)
@@ -158,27 +159,27 @@ def test_a_wait_ends_when_it_is_woken(one_place, use_inotify):
     try:
         workspace = workspaces.of("demo")
         workspace.start(one_place.launch("sleep", "60"))
-        eventually(lambda: workspace.liveness("cmd-1") is Liveness.RUNNING)
+        eventually(lambda: workspace.liveness(ONE) is Liveness.RUNNING)
         for _ in range(3):
-            workspace.wait("cmd-1", 0.1)
-        waiting = threading.Thread(target=workspace.wait, args=("cmd-1", DEADLINE_S * 2))
+            workspace.wait(ONE, 0.1)
+        waiting = threading.Thread(target=workspace.wait, args=(ONE, DEADLINE_S * 2))
         waiting.start()
         deadline = time.monotonic() + DEADLINE_S
         while waiting.is_alive():
             assert time.monotonic() < deadline
-            workspace.wake("cmd-1")
+            workspace.wake(ONE)
             waiting.join(0.05)
     finally:
         workspaces.close()
 
 
 def feeder_of(place: Place) -> int:
-    path = place.commands / "cmd-1/feeder"
+    path = place.commands / f"{ONE}/feeder"
     eventually(lambda: path.exists() and path.read_text().endswith("\n"))
     return int(path.read_text().partition(":")[0])
 
 
-def supervisor_of(place: Place, command_id: str = "cmd-1") -> int:
+def supervisor_of(place: Place, command_id: str = ONE) -> int:
     token = place.commands / ".tokens" / command_id
     eventually(lambda: token.exists() and token.read_text().endswith("\n"))
     return int(token.read_text().split(":")[2])

@@ -5,6 +5,7 @@ import hashlib
 import subprocess
 import time
 
+from command_ids import MINE, ONE
 from rdev.adapters.workspaces.launch_file import DEFAULT_PATH
 
 
@@ -20,7 +21,7 @@ def test_the_environment_is_built_from_nothing(place, monkeypatch):
         "PATH": f"{home}/.local/bin:{DEFAULT_PATH}",
         "HOME": home,
         "LANG": "C.UTF-8",
-        "RDEV_COMMAND_ID": "cmd-1",
+        "RDEV_COMMAND_ID": ONE,
         **given,
     }
 
@@ -42,7 +43,7 @@ def test_time_to_the_first_byte(place, shell, capsys):
             assert child.stdout is not None
             child.stdout.read(1)
             plain.append(time.perf_counter() - begun)
-        name = f"cmd-{number}"
+        name = f"{MINE}{number}"
         begun = time.perf_counter()
         place.workspace.start(place.sh("echo hi", id=name))
         while not place.workspace.read(name, "stdout", 0, 10):
