@@ -3,31 +3,67 @@
 import logging
 import os
 import subprocess
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+
+from rdev.beside_the_loop import in_real_thread, is_patched
 
 log = logging.getLogger(__name__)
 
 _KILLED_S = 1.0
 
 
+def put_names_on_disk(folder: Path, *, limit_s: float) -> None:
+    """What was made, renamed and removed right in `folder`; otherwise as `put_on_disk`. By a thread
+    and not by a program, for this is asked for often, also under gevent: there a fork has
+    OpenTelemetry wait in the child, and the child runs what others are about to do."""
+    try:
+        _in_time(partial(_fsync, folder), limit_s)
+    except TimeoutError:
+        log.warning("%s may not outlive a power cut: its disk takes over %g s", folder, limit_s)
+    except OSError as exc:
+        log.warning("%s may not outlive a power cut: %s", folder, exc.strerror)
+
+
+def _in_time(act: Callable[[], None], limit_s: float) -> None:
+    if is_patched():
+        in_real_thread(act, limit_s)
+        return
+    errors: list[OSError] = []
+
+    def run() -> None:
+        try:
+            act()
+        except OSError as exc:
+            errors.append(exc)
+
+    thread = threading.Thread(target=run, name="on-disk", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if thread.is_alive():
+        raise TimeoutError
+    if errors:
+        raise errors[0]
+
+
+def _fsync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def put_on_disk(tree: Path, *, limit_s: float, path: str = os.defpath) -> None:
     """What was written to the file system of `tree`; where that cannot be had within `limit_s`
     seconds, a warning says so. `path`: where `sync` is found. By a program, for a disk that hangs
     would hang the caller, and under gevent all others too; it is killed then."""
-    _sync(["-f", os.fspath(tree)], tree, limit_s=limit_s, path=path)
-
-
-def put_names_on_disk(folder: Path, *, limit_s: float, path: str = os.defpath) -> None:
-    """What was made, renamed and removed right in `folder`; otherwise as `put_on_disk`."""
-    _sync([os.fspath(folder)], folder, limit_s=limit_s, path=path)
-
-
-def _sync(arguments: Sequence[str], tree: Path, *, limit_s: float, path: str) -> None:
     try:
         process = subprocess.Popen(  # noqa: S603 - argv only
-            ["sync", *arguments],  # noqa: S607
+            ["sync", "-f", os.fspath(tree)],  # noqa: S607
             env={"PATH": path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

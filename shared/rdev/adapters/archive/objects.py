@@ -3,7 +3,6 @@
 """
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ import obstore
 import zstandard
 from obstore.exceptions import BaseError
 
+from rdev.beside_the_loop import beside_the_loop
 from rdev.breaker import Breaker
 from rdev.domain.segments import Segment, SegmentName, decode, encode
 from rdev.errors import SegmentDamaged, StoreUnavailable
@@ -155,7 +155,7 @@ class ObjectArchive:
     def _call(self, operation: str, act: Callable[[], T]) -> T:
         def bounded() -> T:
             with _timed(operation), _translated():
-                return _beside_the_loop(act, 3 * self._timeout_s)
+                return beside_the_loop(act, 3 * self._timeout_s)
 
         return self.breaker.call(bounded)
 
@@ -245,30 +245,3 @@ def _translated() -> Iterator[None]:
             f"The archive does not answer ({type(exc).__name__}). Look at RDEV_ARCHIVE_URL, "
             "the credentials and the disk; try again after `Retry-After`."
         ) from exc
-
-
-def _beside_the_loop(act: Callable[[], T], limit_s: float) -> T:
-    """Under gevent a blocking call holds up every greenlet: then it runs in a real thread."""
-    patched = sys.modules.get("gevent.monkey")
-    if patched is None or not patched.is_module_patched("threading"):
-        return act()
-    return _in_threadpool(act, limit_s)
-
-
-def _in_threadpool(act: Callable[[], T], limit_s: float) -> T:
-    import gevent
-
-    def outcome() -> tuple[T | None, Exception | None]:
-        # Caught there: the pool prints what is raised in it.
-        try:
-            return act(), None
-        except Exception as exc:  # noqa: BLE001 - raised again below
-            return None, exc
-
-    try:
-        result, error = gevent.get_hub().threadpool.spawn(outcome).get(timeout=limit_s)
-    except gevent.Timeout as exc:
-        raise TimeoutError from exc
-    if error is not None:
-        raise error
-    return result  # type: ignore[no-any-return] # gevent has no types
