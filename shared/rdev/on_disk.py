@@ -18,8 +18,8 @@ _KILLED_S = 1.0
 
 def put_names_on_disk(folder: Path, *, limit_s: float) -> None:
     """What was made, renamed and removed right in `folder`; otherwise as `put_on_disk`. By a thread
-    and not by a program, for this is asked for often, also under gevent: there a fork has
-    OpenTelemetry wait in the child, and the child runs what others are about to do."""
+    and not by a program, for this is asked for often, and of a process that gevent has patched a
+    fork takes its time."""
     try:
         _in_time(partial(_fsync, folder), limit_s)
     except TimeoutError:

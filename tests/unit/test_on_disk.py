@@ -66,7 +66,6 @@ os._exit(0)
 
 @pytest.mark.parametrize("served_by", ["gevent", "threads"])
 def test_a_disk_that_hangs_holds_up_nobody_and_nobody_forks(tmp_path, served_by):
-    """A child that gevent forks may run, before it becomes the program, what is others' to run."""
     done = subprocess.run(
         [sys.executable, "-c", HANGS, served_by, str(tmp_path)],
         capture_output=True,

@@ -23,6 +23,7 @@ from prometheus_client import (
 from prometheus_client.metrics_core import Metric
 
 # All of the catalogue, also what nothing here has counted with yet.
+from rdev.adapters.telemetry.setup import untold_of_forks
 from rdev.ports import metrics as catalogue
 from rdev.ports.measuring import CATALOGUE, Counter, Gauge, Histogram, Instrument, Level, Reading
 
@@ -47,9 +48,10 @@ class Metrics:
         )
         self._labelled = _Labelled(self._registry, process)
         # What starts it ends it as well: see setup.
-        self.provider = MeterProvider(
-            [prometheus, *readers], resource=resource, shutdown_on_exit=False
-        )
+        with untold_of_forks():
+            self.provider = MeterProvider(
+                [prometheus, *readers], resource=resource, shutdown_on_exit=False
+            )
         self._build = (version, ".".join(map(str, sys.version_info[:3])))
         catalogue.BUILD.watch(self._told)
         self._histograms: list[tuple[Histogram, OtelHistogram]] = []

@@ -6,6 +6,8 @@ import atexit
 import os
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rdev.ports import tracing
@@ -19,6 +21,20 @@ _FLUSH_S = 2.0
 _CALL_S = 5.0
 
 _providers: "list[TracerProvider]" = []
+_making = threading.Lock()
+
+
+@contextmanager
+def untold_of_forks() -> Iterator[None]:
+    """Around the making of the SDK's parts, which else ask to be told of each fork, and start
+    threads then. Whoever has them forks only to become another program; under gevent the child
+    would wait for those threads, and meanwhile run what greenlets of others are about to do."""
+    with _making:
+        kept, os.register_at_fork = os.register_at_fork, lambda **_: None
+        try:
+            yield
+        finally:
+            os.register_at_fork = kept
 
 
 def exports(signal: str) -> bool:
@@ -50,7 +66,8 @@ def sending() -> "list[MetricReader]":
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-    return [PeriodicExportingMetricReader(OTLPMetricExporter(timeout=_limit_s("METRICS")))]
+    with untold_of_forks():
+        return [PeriodicExportingMetricReader(OTLPMetricExporter(timeout=_limit_s("METRICS")))]
 
 
 def _limit_s(signal: str) -> float | None:
@@ -70,8 +87,10 @@ def start(version: str) -> None:
 
     from rdev.adapters.telemetry.tracing import OtelTracer
 
-    provider = TracerProvider(resource=resource(version), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=_limit_s("TRACES"))))
+    with untold_of_forks():
+        provider = TracerProvider(resource=resource(version), shutdown_on_exit=False)
+        sender = BatchSpanProcessor(OTLPSpanExporter(timeout=_limit_s("TRACES")))
+    provider.add_span_processor(sender)
     _providers.append(provider)
     tracing.use(OtelTracer(provider.get_tracer("rdev", version)))
     atexit.register(stop)
