@@ -21,7 +21,7 @@ def put_names_on_disk(folder: Path, *, limit_s: float) -> None:
     and not by a program, for this is asked for often, and of a process that gevent has patched a
     fork takes its time."""
     try:
-        _in_time(partial(_fsync, folder), limit_s)
+        _in_time(partial(fsync_folder, folder), limit_s)
     except TimeoutError:
         log.warning("%s may not outlive a power cut: its disk takes over %g s", folder, limit_s)
     except OSError as exc:
@@ -49,7 +49,8 @@ def _in_time(act: Callable[[], None], limit_s: float) -> None:
         raise errors[0]
 
 
-def _fsync(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
+    """What was made, renamed and removed right in it, however long the disk takes."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

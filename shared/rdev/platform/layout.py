@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from rdev.on_disk import fsync_folder
 from rdev.platform import unprivileged
 from rdev.platform.problems import CannotStart
 from rdev.platform.stores import Account
@@ -191,6 +192,4 @@ def _keep_pepper(path: Path, *, has_data: bool) -> None:
         os.fsync(file.fileno())
     draft.rename(path)
     # Before anything else knows of it: the database may lie on another disk.
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    os.fsync(folder)
-    os.close(folder)
+    fsync_folder(path.parent)

@@ -19,6 +19,7 @@ from rdev.beside_the_loop import beside_the_loop
 from rdev.breaker import Breaker
 from rdev.domain.segments import Segment, SegmentName, decode, encode
 from rdev.errors import SegmentDamaged, StoreUnavailable
+from rdev.on_disk import fsync_folder
 from rdev.ports import metrics
 
 if TYPE_CHECKING:
@@ -202,15 +203,7 @@ def _write_durably(folder: Path, key: str, data: bytes) -> None:
         draft.unlink(missing_ok=True)
         raise
     for changed in (path.parent, project, *([folder] if new else [])):
-        _sync_folder(changed)
-
-
-def _sync_folder(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        fsync_folder(changed)
 
 
 def _unpacked(packed: bytes) -> bytes:
