@@ -4,26 +4,28 @@ kernel still had in memory."""
 
 import hashlib
 import json
+import os
 import random
+import signal
 import subprocess
 import time
 from collections import Counter
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from live_stack import wait_for
 from own_linux import KERNEL, booted, said
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
 _SCRIPT = """
 mount -t ext4 /dev/ubda /var/lib || exit
 mkdir /tmp/ledger && mount -t hostfs -o {ledger} none /tmp/ledger
-cd tests && {environment} PYTHONPATH=. ../.venv/bin/python -m chaos.power_cut_guest {what}
-echo "it ended with $?"
+cd tests && {environment} PYTHONPATH=. ../.venv/bin/python -m chaos.power_cut_guest {what} \\
+    >>/tmp/ledger/guest.log 2>&1 || echo $? >/tmp/ledger/failed
 {then}
 """
 
@@ -68,17 +70,26 @@ class Machine:
         """As soon as so many commands of these clients have begun, and their clients have told
         that they were accepted, or that much later. What was accepted before is seen through."""
         what = f"{load} {clients} {count} {seconds}"
-        with self._booted(what, f"RDEV_FAIL_POINTS={fail_points}", "sleep 600") as machine:
-            over = machine.poll
-            wait_for(lambda: over() is not None or self._told_of(load, starts), 600)
-            assert over() is None, "\n".join(self.told("up.log"))
+        with self._booted(what, f"RDEV_FAIL_POINTS={fail_points}", "sleep 900") as machine:
+            self._waits(machine, lambda: self._told_of(load, starts))
             time.sleep(later_s)
 
     def comes_back(self) -> None:
         """And sees everything through that was accepted."""
         with self._booted("", "") as machine:
-            console = said(machine, timeout_s=600)
-        assert self.told("done"), console + "\n".join(self.told("up.log"))
+            self._waits(machine, lambda: bool(self.told("done")))
+
+    def _waits(self, machine: "subprocess.Popen[bytes]", condition: Callable[[], bool]) -> None:
+        """Fails with all that was said in the machine, where this is not so in a long time."""
+        deadline = time.monotonic() + 900
+        while not condition():
+            ended = machine.poll() is not None or self.told("failed")
+            if ended or time.monotonic() > deadline:
+                with suppress(ProcessLookupError):
+                    os.killpg(machine.pid, signal.SIGKILL)
+                logs = [line for name in ("guest.log", "up.log") for line in self.told(name)]
+                pytest.fail("\n".join([said(machine, timeout_s=10), *logs]))
+            time.sleep(0.05)
 
     def _booted(
         self, what: str, environment: str, then: str = ""

@@ -45,8 +45,11 @@ time.sleep(600)
 DRIVER = """
 import os, sys
 from pathlib import Path
+from rdev.platform import up
 from rdev.platform.supervisor import Part
 from rdev.platform.up import Plan, run
+
+up.SLOW_S, up.READY_TIMEOUT_S = map(float, sys.argv[5:])
 
 def parts(host, port, fd):
     python = [sys.executable, "-c"]
@@ -74,10 +77,17 @@ class Up:
         self.parents: list[subprocess.Popen[bytes]] = []
         self.seen: dict[int, Recorded] = {}
 
-    def launch(self, runner: str = "import time; time.sleep(600)") -> "subprocess.Popen[bytes]":
+    def launch(
+        self,
+        runner: str = "import time; time.sleep(600)",
+        answer: str = ANSWER,
+        slow_s: float = 600,
+        timeout_s: float = 600,
+    ) -> "subprocess.Popen[bytes]":
+        argv = [self.home, self.port, answer, runner, slow_s, timeout_s]
         with self.output.open("wb") as output:
             parent = subprocess.Popen(
-                [sys.executable, "-c", DRIVER, str(self.home), str(self.port), ANSWER, runner],
+                [sys.executable, "-c", DRIVER, *map(str, argv)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -243,6 +253,23 @@ def test_a_taken_port_is_one_clear_line(up: Up) -> None:
         other.bind(("127.0.0.1", up.port))
         other.listen()
         assert f"make run PORT={up.port + 1}" in up.fails()
+
+
+def test_who_comes_up_slowly_is_waited_for_and_named(up: Up) -> None:
+    up.launch(answer=f"import time; time.sleep(3)\n{ANSWER}", slow_s=0.1)
+    up.eventually(lambda: "Ctrl-C ends it" in up.said())
+    waits = [line for line in up.said().splitlines() if "waits for" in line]
+    log = up.home / "log" / "functions.log"
+    assert waits[-1] == f"rdev: waits for functions ({log})"
+    assert len(waits) == len(set(waits))
+
+
+def test_who_never_answers_ends_the_wait_with_one_clear_line(up: Up) -> None:
+    parent = up.launch(answer="import time; time.sleep(600)", timeout_s=3)
+    assert parent.wait(DEADLINE_S) == 1
+    # Of a busy machine's stores the same is said.
+    assert re.search(r"^rdev: \w+ is not ready after 3 s; .*\.log may say why$", up.said(), re.M)
+    assert up.nothing_left()
 
 
 def test_a_home_that_cannot_be_written_is_one_clear_line(up: Up) -> None:

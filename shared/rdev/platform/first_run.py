@@ -12,7 +12,7 @@ from rdev import wiring
 from rdev.config import settings
 from rdev.domain.callers import rdev_itself
 from rdev.errors import Conflict, WorkspaceUnavailable
-from rdev.on_disk import put_on_disk
+from rdev.on_disk import fsync_folder, put_on_disk
 
 DEMO = "demo"
 _README = "# demo\n\nA project to try rdev on. Everything here may be thrown away.\n"
@@ -53,6 +53,7 @@ def _keep(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
+    fsync_folder(path.parent)
 
 
 def _follow_port(path: Path, base_url: str) -> None:
@@ -77,10 +78,13 @@ def _make_demo() -> list[str]:
     if git is None:
         return ["git is not installed: the project `demo` is a plain folder.", ""]
     author = ["-c", "user.name=rdev", "-c", "user.email=rdev@localhost"]
-    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "A demo"]):
-        subprocess.run(  # noqa: S603 - words of our own
-            [git, *author, *words], cwd=folder, check=False, timeout=20, capture_output=True
-        )
+    try:
+        for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "A demo"]):
+            subprocess.run(  # noqa: S603 - words of our own
+                [git, *author, *words], cwd=folder, check=False, timeout=60, capture_output=True
+            )
+    except subprocess.TimeoutExpired:
+        return ["git was not done after a minute: the project `demo` may have no commit.", ""]
     # Half of it, after a power cut, would stay half for good.
     put_on_disk(folder, limit_s=20)
     return []

@@ -23,7 +23,7 @@ from rdev.platform.problems import CannotStart
 
 POLL_S = 0.01
 _BLOCK_BYTES = 65536
-SETUP_TIMEOUT_S = 120.0
+SETUP_TIMEOUT_S = 300.0
 
 
 def bundled_postgres() -> Path:
@@ -70,7 +70,10 @@ class Postgres:
         args = ["-U", "rdev", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-instructions"]
         argv = [str(self.install_dir / "bin" / "initdb"), "-D", str(draft), *args]
         done = self.spawn(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        output, _ = done.communicate(timeout=SETUP_TIMEOUT_S)
+        try:
+            output, _ = done.communicate(timeout=SETUP_TIMEOUT_S)
+        finally:
+            done.kill()
         if done.returncode != 0:
             raise CannotStart(f"Postgres could not make its data folder: {last_line(output)}")
         draft.rename(self.data_dir)

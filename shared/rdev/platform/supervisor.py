@@ -135,9 +135,6 @@ class Supervisor:
     def alive(self, name: str) -> bool:
         return self._children[name].process.poll() is None
 
-    def all_alive(self) -> bool:
-        return all(self.alive(name) for name in self._children)
-
     def epitaph(self, name: str) -> str:
         """The last thing that a part said."""
         with suppress(OSError):

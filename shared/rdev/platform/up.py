@@ -6,6 +6,7 @@ with one line; what dies after it is started again, for ever.
 """
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,11 +23,14 @@ from rdev.platform.listener import base_url, listen
 from rdev.platform.parts import Stores, rdev_parts
 from rdev.platform.problems import CannotStart
 from rdev.platform.processes import end_all, read_record
-from rdev.platform.stores import migrate
+from rdev.platform.stores import POLL_S, migrate
 from rdev.platform.supervisor import Part, Stop, Supervisor, listening_for_stop
 
-READY_TIMEOUT_S = 60.0
-"""Generous: a crash recovery of Postgres or a long append-only file takes its time."""
+READY_TIMEOUT_S = 300.0
+"""Generous: a crash recovery of Postgres or a long append-only file takes its time, and a busy
+machine takes it for everything. What ends by itself is told at once."""
+SLOW_S = 15.0
+"""What takes longer than this is named, so that nobody takes it for hanging."""
 _RECEIVERS = ("RDEV_WEBHOOK_ALLOW_CIDRS", "RDEV_WEBHOOK_ALLOW_HTTP")
 """Where webhooks may go: as the caller says, also if that is nowhere."""
 
@@ -89,7 +93,7 @@ def _run(home: Path, plan: Plan, stop: Stop) -> None:
             configure(layout, stores)
             for part in plan.make_parts(plan.host, plan.port, listener.fileno()):
                 keeper.start(part)
-            _await_health(keeper, plan.url, stop)
+            _await(keeper, stop, "functions", lambda: _healthy(plan.url))
             lines = plan.greet(home, plan.url)
             _say(f"ready on {plan.url} after {time.monotonic() - began:.1f} s")
             _write(sys.stdout, "\n".join(["", *lines, "", "Ctrl-C ends it.", ""]))
@@ -107,6 +111,9 @@ def _explaining(home: Path) -> Iterator[None]:
         yield
     except OSError as exc:
         raise unusable(home, exc) from exc
+    except subprocess.TimeoutExpired as exc:
+        program = Path(exc.cmd[0]).name
+        raise CannotStart(f"{program} was not done after {exc.timeout:.0f} s; try again") from exc
     except RdevError as exc:
         raise CannotStart(f"The first steps failed: {exc.message}") from exc
 
@@ -114,13 +121,8 @@ def _explaining(home: Path) -> Iterator[None]:
 def _start_stores(keeper: Supervisor, stores: Stores, stop: Stop) -> None:
     for part in stores.parts():
         keeper.start(part)
-
-    def alive() -> bool:
-        return keeper.all_alive() and not stop.asked
-
-    for store in (stores.valkey, stores.postgres):
-        if not store.wait_ready(READY_TIMEOUT_S, alive):
-            _explain(keeper, stop, stores.remedies())
+    _await(keeper, stop, "valkey", stores.valkey.answers, stores.remedies())
+    _await(keeper, stop, "postgres", stores.postgres.answers, stores.remedies())
     migrate(stores.postgres.url(), SOURCE_ROOT / "migrations")
 
 
@@ -138,11 +140,24 @@ def configure(layout: Layout, stores: Stores) -> None:
         os.environ["RDEV_ARCHIVE_URL"] = own_archive
 
 
-def _await_health(keeper: Supervisor, url: str, stop: Stop) -> None:
-    deadline = time.monotonic() + READY_TIMEOUT_S
-    while not _healthy(url):
-        if stop.asked or not keeper.all_alive() or time.monotonic() > deadline:
-            _explain(keeper, stop, {})
+def _await(
+    keeper: Supervisor,
+    stop: Stop,
+    name: str,
+    answers: Callable[[], bool],
+    remedies: dict[str, str] | None = None,
+) -> None:
+    """Until this part answers, for as long as all parts live."""
+    began = time.monotonic()
+    slow_after_s = SLOW_S
+    while not answers():
+        waited_s = time.monotonic() - began
+        if stop.asked or keeper.dead() or waited_s > READY_TIMEOUT_S:
+            _explain(keeper, stop, name, remedies or {})
+        if waited_s > slow_after_s:
+            _say(f"waits for {name} ({keeper.log_path(name)})")
+            slow_after_s = READY_TIMEOUT_S
+        time.sleep(POLL_S)
 
 
 def _healthy(url: str) -> bool:
@@ -151,19 +166,19 @@ def _healthy(url: str) -> bool:
         connection.request("GET", "/health")
         return connection.getresponse().status == 200  # noqa: PLR2004
     except (OSError, HTTPException):
-        time.sleep(0.02)
         return False
     finally:
         connection.close()
 
 
-def _explain(keeper: Supervisor, stop: Stop, remedies: dict[str, str]) -> None:
+def _explain(keeper: Supervisor, stop: Stop, awaited: str, remedies: dict[str, str]) -> None:
     if stop.asked:
         raise _Stopped
     name = keeper.dead()
     if name is None:
         raise CannotStart(
-            f"Not ready after {READY_TIMEOUT_S:.0f} s; the logs are in {keeper.log_dir}"
+            f"{awaited} is not ready after {READY_TIMEOUT_S:.0f} s; "
+            f"{keeper.log_path(awaited)} may say why"
         )
     remedy = remedies.get(name, "")
     raise CannotStart(
