@@ -2,9 +2,12 @@
 
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_THREADS = 10
 
 
 def is_patched() -> bool:
@@ -13,12 +16,12 @@ def is_patched() -> bool:
 
 
 def beside_the_loop(act: Callable[[], T], limit_s: float) -> T:
-    """Under gevent a blocking call holds up every greenlet: then it runs in a real thread."""
-    return in_real_thread(act, limit_s) if is_patched() else act()
+    """Under gevent `act` runs in a real thread, of which there are ten. Raises TimeoutError where
+    it is not done in time, also for want of a thread; one that has begun goes on."""
+    return _in_real_thread(act, limit_s) if is_patched() else act()
 
 
-def in_real_thread(act: Callable[[], T], limit_s: float) -> T:
-    """Where it is patched. Raises TimeoutError; then the call goes on in its thread."""
+def _in_real_thread(act: Callable[[], T], limit_s: float) -> T:
     import gevent
 
     def outcome() -> tuple[T | None, Exception | None]:
@@ -28,10 +31,23 @@ def in_real_thread(act: Callable[[], T], limit_s: float) -> T:
         except Exception as exc:  # noqa: BLE001 - raised again below
             return None, exc
 
+    limit = gevent.Timeout(limit_s)
     try:
-        result, error = gevent.get_hub().threadpool.spawn(outcome).get(timeout=limit_s)
+        with limit:
+            result, error = _threads().spawn(outcome).get()
     except gevent.Timeout as exc:
+        if exc is not limit:
+            raise
         raise TimeoutError from exc
     if error is not None:
         raise error
     return result  # type: ignore[no-any-return] # gevent has no types
+
+
+@cache
+def _threads() -> Any:
+    """Apart from gevent's own, in which names are looked up: what hangs here must not stop that."""
+    import gevent
+    from gevent.threadpool import ThreadPool
+
+    return ThreadPool(_THREADS, hub=gevent.get_hub())

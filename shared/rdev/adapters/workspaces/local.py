@@ -133,7 +133,7 @@ class LocalWorkspaces:
                 else:
                     self._clone(git_url, root, self._lock(project_id))
         # As its record will be, also after a power cut.
-        put_names_on_disk(self._workspaces_dir, limit_s=_ON_DISK_S)
+        put_names_on_disk(self._workspaces_dir, limit_s=_ON_DISK_S, path=launch_file.DEFAULT_PATH)
 
     def delete(self, project_id: str, still_meant: Callable[[], object]) -> None:
         """The folder goes first, so that nothing can start in it any more. Within `alone`, where
@@ -160,7 +160,7 @@ class LocalWorkspaces:
         # It must not come back by a power cut, for its record will not.
         for parent in (self._commands_dir, self._workspaces_dir):
             if parent.exists():
-                put_names_on_disk(parent, limit_s=_ON_DISK_S)
+                put_names_on_disk(parent, limit_s=_ON_DISK_S, path=launch_file.DEFAULT_PATH)
 
     def undo(self, project_id: str, still_meant: Callable[[], object]) -> None:
         """A folder stays that is there although nobody was about to make it when he died: somebody
