@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Proto
 
 KINDS = ("", "internal", "server", "client", "producer", "consumer")
@@ -20,6 +21,7 @@ KINDS = ("", "internal", "server", "client", "producer", "consumer")
 
 @dataclass(frozen=True)
 class Span:
+    service: str
     name: str
     kind: str
     trace_id: str
@@ -56,26 +58,32 @@ class Collector:
         self.bodies.append(body)
         if path == "/v1/traces":
             asked = ExportTraceServiceRequest.FromString(body)
-            for resource in asked.resource_spans:
-                for scope in resource.scope_spans:
-                    self._spans += [_span(span) for span in scope.spans]
+            for told in asked.resource_spans:
+                service = _attributes(told.resource)["service.name"]
+                for scope in told.scope_spans:
+                    self._spans += [_span(service, span) for span in scope.spans]
         if path == "/v1/metrics":
             for told in ExportMetricsServiceRequest.FromString(body).resource_metrics:
-                of = {each.key: each.value.string_value for each in told.resource.attributes}
-                names = self.metrics.setdefault(of["service.instance.id"], set())
+                sender = _attributes(told.resource)["service.instance.id"]
+                names = self.metrics.setdefault(sender, set())
                 names |= {metric.name for scope in told.scope_metrics for metric in scope.metrics}
 
 
-def _span(proto: Proto) -> Span:
+def _attributes(proto: Proto | Resource) -> dict[str, Any]:
     values = {each.key: each.value for each in proto.attributes}
+    return {key: getattr(value, str(value.WhichOneof("value"))) for key, value in values.items()}
+
+
+def _span(service: str, proto: Proto) -> Span:
     return Span(
+        service=service,
         name=proto.name,
         kind=KINDS[proto.kind],
         trace_id=proto.trace_id.hex(),
         id=proto.span_id.hex(),
         parent=proto.parent_span_id.hex(),
         links=tuple(link.span_id.hex() for link in proto.links),
-        attributes={key: getattr(v, str(v.WhichOneof("value"))) for key, v in values.items()},
+        attributes=_attributes(proto),
         failed=proto.status.code == proto.status.STATUS_CODE_ERROR,
     )
 

@@ -94,6 +94,7 @@ def test_one_trace_holds_a_commands_whole_way(stack: Stack, api: Http, project: 
         assert {by_id[transaction].parent for transaction in transactions} == {around.id}
     # Nothing is missing, and nothing is there twice or in another place.
     assert _tree(spans, request) == TREE
+    assert (request.service, process.service) == ("rdev-functions", "rdev-runner")
     stores = {span.attributes.get("db.system.name") for span in spans if span.kind == "client"}
     assert stores >= {"postgresql", "redis"}
     attempts = {span.id for span in spans if span.name == "POST" and span.kind == "client"}

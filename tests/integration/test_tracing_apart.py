@@ -23,7 +23,7 @@ PROGRAM = f"""
 import json, sys
 from rdev.adapters.telemetry import setup
 from rdev.ports import tracing
-setup.start("1")
+setup.start("1", "runner")
 parents = json.load(sys.stdin)
 for parent in parents or [""] * {TRACES}:
     with tracing.span("one", parent=parent):

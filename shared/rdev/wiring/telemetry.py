@@ -19,7 +19,7 @@ def telemetry() -> "Exposing":
     from rdev.adapters.telemetry import setup
     from rdev.adapters.telemetry.exposing import Exposing
 
-    setup.start(__version__)
+    setup.start(__version__, settings().process)
     exposing = Exposing(__version__, settings().process, settings().metrics_dir)
     if settings().process in _TELLS_OF_ALL:
         from rdev.services.standing import Standing

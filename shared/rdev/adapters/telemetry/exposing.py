@@ -31,6 +31,7 @@ class Exposing:
 
     def __init__(self, version: str, process: str, folder: Path | None) -> None:
         self._version = version
+        self._process = process
         self._lock = threading.Lock()
         self._metrics: Metrics | None = None
         self._handing_over = False
@@ -75,9 +76,8 @@ class Exposing:
             if self._metrics is None:
                 from rdev.adapters.telemetry.metrics import Metrics
 
-                self._metrics = Metrics(
-                    self._version, self.name, resource(self._version, self.name), sending()
-                )
+                sends = resource(self._version, self._process, self.name)
+                self._metrics = Metrics(self._version, self.name, sends, sending())
             return self._metrics
 
     def _hand_over_soon(self) -> None:

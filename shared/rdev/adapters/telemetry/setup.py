@@ -6,10 +6,11 @@ import atexit
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rdev.beside_the_loop import is_patched
 from rdev.ports import tracing
 
 if TYPE_CHECKING:
@@ -26,11 +27,20 @@ _making = threading.Lock()
 
 @contextmanager
 def untold_of_forks() -> Iterator[None]:
-    """Around the making of the SDK's parts, which else ask to be told of each fork, and start
-    threads then. Whoever has them forks only to become another program; under gevent the child
+    """Under gevent, around the making of the SDK's parts, which else ask to be told of each fork,
+    and start threads then. Whoever has them forks only to become another program, and the child
     would wait for those threads, and meanwhile run what greenlets of others are about to do."""
+    if not is_patched():
+        yield
+        return
     with _making:
-        kept, os.register_at_fork = os.register_at_fork, lambda **_: None
+        kept = os.register_at_fork
+
+        def others(**hooks: Callable[[], object]) -> None:
+            if not all(hook.__module__.startswith("opentelemetry.") for hook in hooks.values()):
+                kept(**hooks)
+
+        os.register_at_fork = others  # type: ignore[assignment]
         try:
             yield
         finally:
@@ -47,15 +57,15 @@ def exports(signal: str) -> bool:
     return any(os.environ.get(name) for name in names)
 
 
-def resource(version: str, process: str = "") -> "Resource":
-    """What sends: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` come before this. `process`
+def resource(version: str, process: str, instance: str = "") -> "Resource":
+    """What sends: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` come before this. `instance`
     tells it from others on its machine."""
     from opentelemetry.sdk.resources import Resource
 
-    name = os.environ.get("OTEL_SERVICE_NAME") or f"rdev-{os.environ.get('FUNCTION_TARGET', '')}"
-    attributes = {"service.name": name.rstrip("-"), "service.version": version}
-    if process:
-        attributes["service.instance.id"] = f"{socket.gethostname()}:{process}"
+    name = os.environ.get("OTEL_SERVICE_NAME") or f"rdev-{process}"
+    attributes = {"service.name": name, "service.version": version}
+    if instance:
+        attributes["service.instance.id"] = f"{socket.gethostname()}:{instance}"
     return Resource.create(attributes)
 
 
@@ -66,8 +76,9 @@ def sending() -> "list[MetricReader]":
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
+    exporter = OTLPMetricExporter(timeout=_limit_s("METRICS"))
     with untold_of_forks():
-        return [PeriodicExportingMetricReader(OTLPMetricExporter(timeout=_limit_s("METRICS")))]
+        return [PeriodicExportingMetricReader(exporter)]
 
 
 def _limit_s(signal: str) -> float | None:
@@ -76,7 +87,7 @@ def _limit_s(signal: str) -> float | None:
     return None if any(name in os.environ for name in limits) else _CALL_S
 
 
-def start(version: str) -> None:
+def start(version: str, process: str) -> None:
     """Have this process's spans sent, in the background: no caller waits for a collector, and
     what does not fit into its queue is dropped."""
     if not exports("TRACES"):
@@ -87,9 +98,11 @@ def start(version: str) -> None:
 
     from rdev.adapters.telemetry.tracing import OtelTracer
 
+    sends = resource(version, process)
+    exporter = OTLPSpanExporter(timeout=_limit_s("TRACES"))
     with untold_of_forks():
-        provider = TracerProvider(resource=resource(version), shutdown_on_exit=False)
-        sender = BatchSpanProcessor(OTLPSpanExporter(timeout=_limit_s("TRACES")))
+        provider = TracerProvider(resource=sends, shutdown_on_exit=False)
+        sender = BatchSpanProcessor(exporter)
     provider.add_span_processor(sender)
     _providers.append(provider)
     tracing.use(OtelTracer(provider.get_tracer("rdev", version)))
