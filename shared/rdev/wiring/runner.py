@@ -54,6 +54,7 @@ def new_runner() -> "Runner":
     """A runner of its own name: one a process, or one a wake-up."""
     from rdev.domain.ids import new_id
     from rdev.services.archive import Archiver
+    from rdev.services.aside import Aside
     from rdev.services.concluding import ArchiveRules
     from rdev.services.discovery import Discovery
     from rdev.services.rules import Rules
@@ -89,7 +90,7 @@ def new_runner() -> "Runner":
         sweeps=(
             lifecycle().settle,
             lifecycle().stop_idle,
-            removal().sweep,
+            Aside(removal().sweep),  # a huge folder takes long
             discovery.adopt,
         ),
     )
