@@ -25,6 +25,7 @@ import as_in_a_container
 from free_port import free_port
 from http_client import Http
 from live_stack import ENOUGH_S, wait_for
+from made_once import made_once
 from manifest_rules import TALKS_TO_THE_CLUSTER
 from rdev.config import SOURCE_ROOT
 from rdev.http.operations import OPERATIONS
@@ -33,7 +34,8 @@ from rdev.platform.function import TARGETS
 from rdev.platform.stores import Postgres, Valkey
 from tls_front import tls_front
 
-pytestmark = pytest.mark.slow
+# One worker makes what all others wait for.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 DOCKERFILE = (SOURCE_ROOT / "Dockerfile").read_text()
 # What each answers without a key: that it runs, and that its rules are its own.
@@ -113,29 +115,28 @@ def copy(name: str, target: Path) -> None:
         each.chmod(0o700 if each.is_dir() else 0o600)
 
 
-@pytest.fixture(scope="module")
-def roots() -> Iterator[dict[str, Path]]:
+@pytest.fixture(scope="session")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     """/ by stage, holding what an image gets of it: /venv and /app, by the stages' own steps from
     the files that they copy, as far as .dockerignore lets them in."""
+    with made_once("image", _make, tmp_path_factory) as top:
+        yield {PLAIN: top / PLAIN, KUBERNETES: top / KUBERNETES}
+
+
+def _make(top: Path) -> None:
     let_in = re.findall(r"(?m)^!(\S+)$", (SOURCE_ROOT / ".dockerignore").read_text())
-    top = Path(tempfile.mkdtemp(prefix="rdev-image-", dir="/var/tmp"))
-    try:
-        top.chmod(0o755)
-        first, second = top / PLAIN, top / KUBERNETES
-        for stage, folder in ((PLAIN, first / "lock"), ("code", first / "app")):
-            folder.mkdir(parents=True)
-            for name in (word for line in lines(stage, "COPY") for word in line.split()[:-1]):
-                if name in let_in:
-                    copy(name, folder / name)
-        run(PLAIN, first)
-        shutil.copytree(first, second, symlinks=True)
-        _moved(second / "venv", first, second)
-        for root in (first, second):
-            run("code", root)
-        run(KUBERNETES, second)
-        yield {PLAIN: first, KUBERNETES: second}
-    finally:
-        shutil.rmtree(top)
+    first, second = top / PLAIN, top / KUBERNETES
+    for stage, folder in ((PLAIN, first / "lock"), ("code", first / "app")):
+        folder.mkdir(parents=True)
+        for name in (word for line in lines(stage, "COPY") for word in line.split()[:-1]):
+            if name in let_in:
+                copy(name, folder / name)
+    run(PLAIN, first)
+    shutil.copytree(first, second, symlinks=True)
+    _moved(second / "venv", first, second)
+    for root in (first, second):
+        run("code", root)
+    run(KUBERNETES, second)
 
 
 def _moved(environment: Path, source: Path, target: Path) -> None:
