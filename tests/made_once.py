@@ -17,7 +17,7 @@ def made_once(
     """A folder that everybody can read, as `make` has filled it. To be left as it is, and used by
     a fixture of the whole session: who has left may have been the last."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
-    folder = Path("/var/tmp") / f"rdev-{name}-{run or os.getpid()}"
+    folder = Path("/var/tmp") / f"rdev-{name}-{run or os.urandom(8).hex()}"
     base = temporary.getbasetemp()
     lock = (base.parent if run else base) / f"{name}.lock"
     mine = folder / f"user-{os.getpid()}"

@@ -17,7 +17,7 @@ def is_patched() -> bool:
 
 def beside_the_loop(act: Callable[[], T], limit_s: float) -> T:
     """Under gevent `act` runs in a real thread, of which there are ten. Raises TimeoutError where
-    it is not done in time, also for want of a thread; one that has begun goes on."""
+    it is not done in time, also for want of a thread; it goes on, or may even begin then."""
     return _in_real_thread(act, limit_s) if is_patched() else act()
 
 

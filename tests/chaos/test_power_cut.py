@@ -94,7 +94,8 @@ class Machine:
     def _booted(
         self, what: str, environment: str, then: str = ""
     ) -> AbstractContextManager["subprocess.Popen[bytes]"]:
-        for name in ("ends", "done"):  # each boot tells of all that was accepted before it
+        # Each boot tells of all that was accepted before it.
+        for name in ("ends", "done", "failed"):
             (self.ledger / name).unlink(missing_ok=True)
         script = _SCRIPT.format(ledger=self.ledger, what=what, environment=environment, then=then)
         return booted(self.folder, script, f"ubd0={self.disk}", memory="2G")

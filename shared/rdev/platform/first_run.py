@@ -84,7 +84,8 @@ def _make_demo() -> list[str]:
                 [git, *author, *words], cwd=folder, check=False, timeout=60, capture_output=True
             )
     except subprocess.TimeoutExpired:
-        return ["git was not done after a minute: the project `demo` may have no commit.", ""]
+        shutil.rmtree(folder / ".git", ignore_errors=True)
+        return ["git was not done after a minute: the project `demo` is a plain folder.", ""]
     # Half of it, after a power cut, would stay half for good.
     put_on_disk(folder, limit_s=20)
     return []

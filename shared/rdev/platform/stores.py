@@ -8,6 +8,7 @@ modes of folders above their data and lose track of a server whose parent was ki
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sysconfig
@@ -72,8 +73,10 @@ class Postgres:
         done = self.spawn(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
             output, _ = done.communicate(timeout=SETUP_TIMEOUT_S)
-        finally:
-            done.kill()
+        except subprocess.TimeoutExpired:
+            os.killpg(done.pid, signal.SIGKILL)  # it has children
+            done.communicate()
+            raise
         if done.returncode != 0:
             raise CannotStart(f"Postgres could not make its data folder: {last_line(output)}")
         draft.rename(self.data_dir)

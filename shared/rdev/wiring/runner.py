@@ -23,7 +23,7 @@ _leaving = threading.Event()
 @once
 def resident_runner() -> "Runner":
     """The one that `rdev runner` keeps running."""
-    return new_runner()
+    return new_runner(resident=True)
 
 
 def wake_runner() -> None:
@@ -50,8 +50,9 @@ def stop_woken_runners() -> None:
         runner.stop()
 
 
-def new_runner() -> "Runner":
-    """A runner of its own name: one a process, or one a wake-up."""
+def new_runner(*, resident: bool = False) -> "Runner":
+    """A runner of its own name: one a process, or one a wake-up. One that is `resident` goes on
+    sweeping while a huge folder is removed; any other sweeps once, and does all of it."""
     from rdev.domain.ids import new_id
     from rdev.services.archive import Archiver
     from rdev.services.aside import Aside
@@ -90,7 +91,7 @@ def new_runner() -> "Runner":
         sweeps=(
             lifecycle().settle,
             lifecycle().stop_idle,
-            Aside(removal().sweep),  # a huge folder takes long
+            Aside(removal().sweep) if resident else removal().sweep,
             discovery.adopt,
         ),
     )

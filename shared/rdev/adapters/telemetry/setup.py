@@ -37,7 +37,8 @@ def untold_of_forks() -> Iterator[None]:
         kept = os.register_at_fork
 
         def others(**hooks: Callable[[], object]) -> None:
-            if not all(hook.__module__.startswith("opentelemetry.") for hook in hooks.values()):
+            modules = [str(getattr(hook, "__module__", "")) for hook in hooks.values()]
+            if not all(module.startswith("opentelemetry.") for module in modules):
                 kept(**hooks)
 
         os.register_at_fork = others  # type: ignore[assignment]
