@@ -72,17 +72,26 @@ def test_what_was_begotten_after_they_came_round_is_found(place, shell, grep):
     assert left == ["0"]
 
 
-def test_who_is_gone_at_the_second_look_asks_for_no_third(place, shell, tmp_path):
+@pytest.mark.parametrize(("in_between", "times"), [(False, 2), (True, 3)])
+def test_who_is_being_execed_asks_for_a_third_look_and_who_is_gone_does_not(
+    place, shell, tmp_path, in_between, times
+):
     if shell[0] == "busybox":
         pytest.skip("its grep is its own")
     one, both, looks = tmp_path / "one", tmp_path / "both", tmp_path / "looks"
     (tmp_path / "bin").mkdir()
-    fake = tmp_path / "bin/grep"
+    fake, told = tmp_path / "bin/grep", tmp_path / "told"
     end_one = f"kill $(cat {one}); while [ -e /proc/$(cat {one}) ]; do sleep 0.01; done"
-    fake.write_text(f"#!/bin/sh\necho look >>{looks}\n{end_one}\nexit 1\n")
+    # Whoever has no environment is asked for with -L.
+    lists = (
+        f"[ -e {told} ] || {{ : >{told}; echo /proc/1/environ; }}; exit" if in_between else "exit"
+    )
+    fake.write_text(
+        f"#!/bin/sh\ncase $1 in -L*) {lists} ;; esac\necho look >>{looks}\n{end_one}\nexit 1\n"
+    )
     fake.chmod(0o755)
     others = f"sleep 100 & echo $! >{one}; sleep 100 & : >{both}"
     beside = f"(until [ -e begun ]; do sleep 0.01; done; {others}) >&- 2>&- &"
     line = f": >begun; until [ -e {both} ]; do sleep 0.01; done"
     supervised(place, shell, line, before=f"cd {place.root}; {beside} :")
-    assert looks.read_text() == 2 * "look\n"
+    assert looks.read_text() == times * "look\n"

@@ -227,9 +227,21 @@ find_carriers() {
             *) rest=new && break ;;
             esac
         done
-        [ "$rest" = new ] || return 0
+        if [ "$rest" != new ]; then
+            in_between "$@" || return 0
+            pause 0.02
+        fi
         before=$*
     done
+}
+
+# Whether one of these has no environment although it is a program's: it is being exec'ed, which may
+# last on a busy machine. The kernel's own and zombies have no program.
+in_between() {
+    for place in $(grep -Lsz "" "$@"); do
+        [ ! -e "${place%environ}exe" ] || return 0
+    done
+    return 1
 }
 
 members() {
