@@ -21,6 +21,18 @@ def fsync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+def keep_secret(path: Path, text: str) -> None:
+    """Written whole or not at all, on the disk, and never readable by others."""
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    fsync_folder(path.parent)
+
+
 def put_on_disk(tree: Path, *, limit_s: float, path: str = os.defpath) -> None:
     """What was written to the file system of `tree`; where that cannot be had within `limit_s`
     seconds, a warning says so. `path`: where `sync` is found. By a program, for a disk that hangs

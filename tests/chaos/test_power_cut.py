@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from live_stack import wait_for
 from own_linux import KERNEL, booted, said
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
@@ -81,15 +82,17 @@ class Machine:
 
     def _waits(self, machine: "subprocess.Popen[bytes]", condition: Callable[[], bool]) -> None:
         """Fails with all that was said in the machine, where this is not so in a long time."""
-        deadline = time.monotonic() + 900
-        while not condition():
-            ended = machine.poll() is not None or self.told("failed")
-            if ended or time.monotonic() > deadline:
-                with suppress(ProcessLookupError):
-                    os.killpg(machine.pid, signal.SIGKILL)
-                logs = [line for name in ("guest.log", "up.log") for line in self.told(name)]
-                pytest.fail("\n".join([said(machine, timeout_s=10), *logs]))
-            time.sleep(0.05)
+
+        def over() -> bool:
+            return condition() or machine.poll() is not None or bool(self.told("failed"))
+
+        with suppress(AssertionError):
+            wait_for(over, 900)
+        if not condition():
+            with suppress(ProcessLookupError):
+                os.killpg(machine.pid, signal.SIGKILL)
+            logs = [line for name in ("guest.log", "up.log") for line in self.told(name)]
+            pytest.fail("\n".join([said(machine, timeout_s=10), *logs]))
 
     def _booted(
         self, what: str, environment: str, then: str = ""

@@ -1,7 +1,6 @@
 """The first admin key, the demo project, and the lines to paste. Repeating it changes nothing."""
 
 import json
-import os
 import shlex
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ from rdev import wiring
 from rdev.config import settings
 from rdev.domain.callers import rdev_itself
 from rdev.errors import Conflict, WorkspaceUnavailable
-from rdev.on_disk import fsync_folder, put_on_disk
+from rdev.on_disk import keep_secret, put_on_disk
 
 DEMO = "demo"
 _README = "# demo\n\nA project to try rdev on. Everything here may be thrown away.\n"
@@ -25,8 +24,9 @@ def first_run(home: Path, base_url: str) -> list[str]:
     lines: list[str] = []
     secret = wiring.keys().create_first()
     if secret is not None:
-        _keep(home / "client.json", json.dumps({"server": base_url, "api_key": secret}) + "\n")
-        _keep(home / "api-key.header", f"X-API-Key: {secret}\n")
+        client = json.dumps({"server": base_url, "api_key": secret})
+        keep_secret(home / "client.json", f"{client}\n")
+        keep_secret(home / "api-key.header", f"X-API-Key: {secret}\n")
         lines += [
             f"Your admin key, shown this once: {secret}",
             f"  (kept, readable by you alone, in {_short(home)}/client.json)",
@@ -44,22 +44,10 @@ def first_run(home: Path, base_url: str) -> list[str]:
     return lines + _to_paste(home, base_url)
 
 
-def _keep(path: Path, text: str) -> None:
-    """Written whole or not at all, and never readable by others."""
-    fresh = path.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    fsync_folder(path.parent)
-
-
 def _follow_port(path: Path, base_url: str) -> None:
     kept = json.loads(path.read_text())
     if kept.get("server") != base_url:
-        _keep(path, json.dumps({**kept, "server": base_url}) + "\n")
+        keep_secret(path, json.dumps({**kept, "server": base_url}) + "\n")
 
 
 def _make_demo() -> list[str]:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rdev.on_disk import fsync_folder
+from rdev.on_disk import keep_secret
 from rdev.platform import unprivileged
 from rdev.platform.problems import CannotStart
 from rdev.platform.stores import Account
@@ -184,12 +184,5 @@ def _keep_pepper(path: Path, *, has_data: bool) -> None:
         return
     if has_data:
         raise CannotStart(f"{path} is missing. Bring it back: no API key works without it.")
-    draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secrets.token_urlsafe(48) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
-    # Before anything else knows of it: the database may lie on another disk.
-    fsync_folder(path.parent)
+    # On the disk before anything else knows of it: the database may lie on another one.
+    keep_secret(path, secrets.token_urlsafe(48) + "\n")

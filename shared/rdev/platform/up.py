@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TextIO
@@ -23,7 +24,7 @@ from rdev.platform.listener import base_url, listen
 from rdev.platform.parts import Stores, rdev_parts
 from rdev.platform.problems import CannotStart
 from rdev.platform.processes import end_all, read_record
-from rdev.platform.stores import POLL_S, migrate
+from rdev.platform.stores import migrate, wait_until
 from rdev.platform.supervisor import Part, Stop, Supervisor, listening_for_stop
 
 READY_TIMEOUT_S = 300.0
@@ -93,7 +94,7 @@ def _run(home: Path, plan: Plan, stop: Stop) -> None:
             configure(layout, stores)
             for part in plan.make_parts(plan.host, plan.port, listener.fileno()):
                 keeper.start(part)
-            _await(keeper, stop, "functions", lambda: _healthy(plan.url))
+            _await(keeper, stop, "functions", partial(wait_until, lambda: _healthy(plan.url)))
             lines = plan.greet(home, plan.url)
             _say(f"ready on {plan.url} after {time.monotonic() - began:.1f} s")
             _write(sys.stdout, "\n".join(["", *lines, "", "Ctrl-C ends it.", ""]))
@@ -121,8 +122,8 @@ def _explaining(home: Path) -> Iterator[None]:
 def _start_stores(keeper: Supervisor, stores: Stores, stop: Stop) -> None:
     for part in stores.parts():
         keeper.start(part)
-    _await(keeper, stop, "valkey", stores.valkey.answers, stores.remedies())
-    _await(keeper, stop, "postgres", stores.postgres.answers, stores.remedies())
+    _await(keeper, stop, "valkey", stores.valkey.wait_ready, stores.remedies())
+    _await(keeper, stop, "postgres", stores.postgres.wait_ready, stores.remedies())
     migrate(stores.postgres.url(), SOURCE_ROOT / "migrations")
 
 
@@ -144,20 +145,21 @@ def _await(
     keeper: Supervisor,
     stop: Stop,
     name: str,
-    answers: Callable[[], bool],
+    wait: Callable[[float, Callable[[], bool]], bool],
     remedies: dict[str, str] | None = None,
 ) -> None:
-    """Until this part answers, for as long as all parts live."""
-    began = time.monotonic()
-    slow_after_s = SLOW_S
-    while not answers():
-        waited_s = time.monotonic() - began
-        if stop.asked or keeper.dead() or waited_s > READY_TIMEOUT_S:
-            _explain(keeper, stop, name, remedies or {})
-        if waited_s > slow_after_s:
+    """Until this part answers, for as long as all parts live. `wait`: see `wait_until`."""
+    slow_at: float | None = time.monotonic() + SLOW_S
+
+    def alive() -> bool:
+        nonlocal slow_at
+        if slow_at is not None and time.monotonic() > slow_at:
             _say(f"waits for {name} ({keeper.log_path(name)})")
-            slow_after_s = READY_TIMEOUT_S
-        time.sleep(POLL_S)
+            slow_at = None
+        return keeper.dead() is None and not stop.asked
+
+    if not wait(READY_TIMEOUT_S, alive):
+        _explain(keeper, stop, name, remedies or {})
 
 
 def _healthy(url: str) -> bool:

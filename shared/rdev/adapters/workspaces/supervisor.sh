@@ -217,8 +217,6 @@ find_carriers() {
             fi
         fi
         [ $# -gt 0 ] || return 0
-        alive=$(grep -lszxF -e "RDEV_COMMAND_ID=$id" "$@")
-        [ -z "$alive" ] || return 0
         # Who was listed before is there again, in the same order, or is gone.
         rest=$before
         for place in "$@"; do
@@ -227,10 +225,12 @@ find_carriers() {
             *) rest=new && break ;;
             esac
         done
-        if [ "$rest" != new ]; then
-            in_between "$@" || return 0
-            pause 0.02
-        fi
+        # Asked before the look: who has an environment by then keeps it, but for another exec.
+        again=yes
+        [ "$rest" = new ] || in_between "$@" || again=
+        alive=$(grep -lszxF -e "RDEV_COMMAND_ID=$id" "$@")
+        { [ -z "$alive" ] && [ -n "$again" ]; } || return 0
+        [ "$rest" = new ] || pause 0.02
         before=$*
     done
 }
